@@ -1,0 +1,332 @@
+"""The published variants as data, with the source of each figure.
+
+V2: arXiv 2104.00298, table 4 (blocks), table 6 (sizes), table 7 (accuracy,
+multiply-adds of S to XL); the B variants, XL's blocks and the multiply-adds
+of B0 to B3 as the released code states them. V1: arXiv 1905.11946, table 1
+(blocks) and table 2 (accuracy); coefficients of B8 and L2 from
+arXiv 1911.09665 and arXiv 1911.04252.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+
+import yaml
+
+from efficientnetv2 import block_spec
+
+_V1_BLOCKS = (
+    "r1_k3_s1_e1_i32_o16_se0.25",
+    "r2_k3_s2_e6_i16_o24_se0.25",
+    "r2_k5_s2_e6_i24_o40_se0.25",
+    "r3_k3_s2_e6_i40_o80_se0.25",
+    "r3_k5_s1_e6_i80_o112_se0.25",
+    "r4_k5_s2_e6_i112_o192_se0.25",
+    "r1_k3_s1_e6_i192_o320_se0.25",
+)
+_V2_BASE_BLOCKS = (
+    "r1_k3_s1_e1_i32_o16_c1",
+    "r2_k3_s2_e4_i16_o32_c1",
+    "r2_k3_s2_e4_i32_o48_c1",
+    "r3_k3_s2_e4_i48_o96_se0.25",
+    "r5_k3_s1_e6_i96_o112_se0.25",
+    "r8_k3_s2_e6_i112_o192_se0.25",
+)
+_V2_S_BLOCKS = (
+    "r2_k3_s1_e1_i24_o24_c1",
+    "r4_k3_s2_e4_i24_o48_c1",
+    "r4_k3_s2_e4_i48_o64_c1",
+    "r6_k3_s2_e4_i64_o128_se0.25",
+    "r9_k3_s1_e6_i128_o160_se0.25",
+    "r15_k3_s2_e6_i160_o256_se0.25",
+)
+_V2_M_BLOCKS = (
+    "r3_k3_s1_e1_i24_o24_c1",
+    "r5_k3_s2_e4_i24_o48_c1",
+    "r5_k3_s2_e4_i48_o80_c1",
+    "r7_k3_s2_e4_i80_o160_se0.25",
+    "r14_k3_s1_e6_i160_o176_se0.25",
+    "r18_k3_s2_e6_i176_o304_se0.25",
+    "r5_k3_s1_e6_i304_o512_se0.25",
+)
+_V2_L_BLOCKS = (
+    "r4_k3_s1_e1_i32_o32_c1",
+    "r7_k3_s2_e4_i32_o64_c1",
+    "r7_k3_s2_e4_i64_o96_c1",
+    "r10_k3_s2_e4_i96_o192_se0.25",
+    "r19_k3_s1_e6_i192_o224_se0.25",
+    "r25_k3_s2_e6_i224_o384_se0.25",
+    "r7_k3_s1_e6_i384_o640_se0.25",
+)
+_V2_XL_BLOCKS = (
+    "r4_k3_s1_e1_i32_o32_c1",
+    "r8_k3_s2_e4_i32_o64_c1",
+    "r8_k3_s2_e4_i64_o96_c1",
+    "r16_k3_s2_e4_i96_o192_se0.25",
+    "r24_k3_s1_e6_i192_o256_se0.25",
+    "r32_k3_s2_e6_i256_o512_se0.25",
+    "r8_k3_s1_e6_i512_o640_se0.25",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """All that decides a model's variables and its outputs.
+
+    Args:
+        name: Name of the variant, also the Keras model's name.
+        family: 'v1' or 'v2'; decides the channel rounding.
+        blocks: Block strings, one a stage.
+        width_coefficient: Factor on channels.
+        depth_coefficient: Factor on the number of blocks.
+        feature_size: Channels of the last convolution before scaling.
+        dropout_rate: Dropout before the classifier, in [0, 1).
+        survival_prob: Survival probability of the last residual branch, in
+            (0, 1]; 1 turns stochastic depth off.
+        act_fn: Activation, see `layers.ACTIVATIONS`.
+        bn_type: None (synchronised over replicas), 'local' (each replica by
+            itself) or 'gn' (group normalisation).
+        bn_momentum: Momentum of the moving statistics, in [0, 1).
+        bn_epsilon: Added to the variance, > 0.
+        gn_groups: Groups of group normalisation.
+        conv_dropout: Dropout inside expanding blocks, in [0, 1), or None.
+        headbias: Start value of the classifier's bias, or None for 0.
+        local_pooling: Accepted for old recipes; it is the global mean.
+        depth_divisor: Channels are multiples of this.
+        min_depth: Smallest number of channels.
+        data_format: 'channels_last' or 'channels_first'.
+    """
+
+    name: str
+    family: str
+    blocks: tuple[str, ...]
+    width_coefficient: float = 1.0
+    depth_coefficient: float = 1.0
+    feature_size: int = 1280
+    dropout_rate: float = 0.2
+    survival_prob: float = 0.8
+    act_fn: str = "silu"
+    bn_type: str | None = None
+    bn_momentum: float = 0.9
+    bn_epsilon: float = 1e-3
+    gn_groups: int = 8
+    conv_dropout: float | None = None
+    headbias: float | None = None
+    local_pooling: bool = False
+    depth_divisor: int = 8
+    min_depth: int = 8
+    data_format: str = "channels_last"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A published model: its architecture and what was printed about it.
+
+    Args:
+        architecture: The `Architecture`.
+        train_size: Largest training image size, pixels.
+        eval_size: Evaluation image size, pixels.
+        preprocessing: Style of `data.preprocess` its weights expect: 'v2'
+            is (x - 128) / 128, 'v1' is ImageNet mean and deviation.
+        billions_multiply_adds: Published figure at `eval_size`, or None.
+        imagenet_top1: Published accuracy in percent after training on
+            ImageNet-1k alone, or None.
+        imagenet21k_top1: The same after ImageNet-21k pretraining, or None.
+    """
+
+    architecture: Architecture
+    train_size: int
+    eval_size: int
+    preprocessing: str
+    billions_multiply_adds: float | None = None
+    imagenet_top1: float | None = None
+    imagenet21k_top1: float | None = None
+
+
+def _v2(name, blocks, train_size, eval_size, dropout_rate, **rest):
+    scale = {
+        key: rest.pop(key)
+        for key in ("width_coefficient", "depth_coefficient")
+        if key in rest
+    }
+    return Variant(
+        Architecture(name, "v2", blocks, dropout_rate=dropout_rate, **scale),
+        train_size,
+        eval_size,
+        preprocessing="v1" if blocks is _V2_BASE_BLOCKS else "v2",
+        **rest,
+    )
+
+
+def _v2_base(name, width, depth, train_size, eval_size, dropout_rate, **rest):
+    return _v2(
+        name,
+        _V2_BASE_BLOCKS,
+        train_size,
+        eval_size,
+        dropout_rate,
+        width_coefficient=width,
+        depth_coefficient=depth,
+        **rest,
+    )
+
+
+def _v1(name, width, depth, size, dropout_rate, multiply_adds, top1):
+    architecture = Architecture(
+        name,
+        "v1",
+        _V1_BLOCKS,
+        width_coefficient=width,
+        depth_coefficient=depth,
+        dropout_rate=dropout_rate,
+    )
+    return Variant(
+        architecture,
+        size,
+        size,
+        preprocessing="v1",
+        billions_multiply_adds=multiply_adds,
+        imagenet_top1=top1,
+    )
+
+
+_PUBLISHED = (
+    # name, width, depth, train px, eval px, dropout; B to B0-B3 of V1's scaling
+    _v2_base(
+        "efficientnetv2-b0", 1.0, 1.0, 192, 224, 0.2,
+        billions_multiply_adds=0.72, imagenet_top1=78.7,
+    ),
+    _v2_base(
+        "efficientnetv2-b1", 1.0, 1.1, 192, 240, 0.2,
+        billions_multiply_adds=1.2, imagenet_top1=79.8,
+    ),
+    _v2_base(
+        "efficientnetv2-b2", 1.1, 1.2, 208, 260, 0.3,
+        billions_multiply_adds=1.7, imagenet_top1=80.5,
+    ),
+    _v2_base(
+        "efficientnetv2-b3", 1.2, 1.4, 240, 300, 0.3,
+        billions_multiply_adds=3.0, imagenet_top1=82.1,
+    ),
+    # name, blocks, train px, eval px, dropout at the last stage (table 6)
+    _v2(
+        "efficientnetv2-s", _V2_S_BLOCKS, 300, 384, 0.3,
+        billions_multiply_adds=8.4, imagenet_top1=83.9, imagenet21k_top1=84.9,
+    ),
+    _v2(
+        "efficientnetv2-m", _V2_M_BLOCKS, 380, 480, 0.4,
+        billions_multiply_adds=24.7, imagenet_top1=85.1, imagenet21k_top1=86.2,
+    ),
+    _v2(
+        "efficientnetv2-l", _V2_L_BLOCKS, 380, 480, 0.5,
+        billions_multiply_adds=56.3, imagenet_top1=85.7, imagenet21k_top1=86.8,
+    ),
+    _v2(
+        "efficientnetv2-xl", _V2_XL_BLOCKS, 380, 512, 0.5,
+        billions_multiply_adds=94.0, imagenet21k_top1=87.3,
+    ),
+    # name, width, depth, px, dropout, multiply-adds (billions), top-1
+    _v1("efficientnet-b0", 1.0, 1.0, 224, 0.2, 0.39, 77.1),
+    _v1("efficientnet-b1", 1.0, 1.1, 240, 0.2, 0.70, 79.1),
+    _v1("efficientnet-b2", 1.1, 1.2, 260, 0.3, 1.0, 80.1),
+    _v1("efficientnet-b3", 1.2, 1.4, 300, 0.3, 1.8, 81.6),
+    _v1("efficientnet-b4", 1.4, 1.8, 380, 0.4, 4.2, 82.9),
+    _v1("efficientnet-b5", 1.6, 2.2, 456, 0.4, 9.9, 83.6),
+    _v1("efficientnet-b6", 1.8, 2.6, 528, 0.5, 19.0, 84.0),
+    _v1("efficientnet-b7", 2.0, 3.1, 600, 0.5, 37.0, 84.3),
+    _v1("efficientnet-b8", 2.2, 3.6, 672, 0.5, None, None),
+    _v1("efficientnet-l2", 4.3, 5.3, 800, 0.5, None, None),
+)
+
+VARIANTS = {variant.architecture.name: variant for variant in _PUBLISHED}
+
+
+def _check_data(data, origin):
+    if not isinstance(data, dict) or "blocks" not in data:
+        raise ValueError(f"{origin} must hold a mapping with the key 'blocks'")
+    blocks = data["blocks"]
+    if not isinstance(blocks, list):
+        raise ValueError(
+            f"blocks must be a list of block strings. "
+            f"Received: {blocks!r} in {origin}"
+        )
+    block_spec.decode(blocks)  # raises with the string
+
+
+def from_blocks(blocks, *, name="custom", family="v2", **settings):
+    """Makes a `Variant` of one's own from block strings.
+
+    Args:
+        blocks: List of block strings.
+        name: Name of the model.
+        family: 'v1' or 'v2', see `Architecture`.
+        **settings: Further fields of `Variant` or `Architecture`.
+
+    Returns:
+        A `Variant`; sizes default to V2-S's, preprocessing to 'v2'.
+
+    Raises:
+        ValueError: for a bad block string or an unknown field.
+    """
+    block_spec.decode(blocks)
+    if family not in ("v1", "v2"):
+        raise ValueError(f"family must be 'v1' or 'v2'. Received: {family!r}")
+    outer = {f.name for f in dataclasses.fields(Variant)} - {"architecture"}
+    inner = {f.name for f in dataclasses.fields(Architecture)}
+    for key in settings:
+        if key not in outer | inner:
+            near = difflib.get_close_matches(key, outer | inner, n=1)
+            hint = f" (nearest: {near[0]!r})" if near else ""
+            raise ValueError(f"unknown key {key!r} in model {name!r}{hint}")
+    architecture = Architecture(
+        name,
+        family,
+        tuple(blocks),
+        **{k: v for k, v in settings.items() if k in inner},
+    )
+    sizes = {"train_size": 300, "eval_size": 384, "preprocessing": "v2"}
+    sizes |= {k: v for k, v in settings.items() if k in outer}
+    return Variant(architecture, **sizes)
+
+
+def _read(path):
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"model file not found: {str(path)!r}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = str(error).splitlines()[0]
+        raise ValueError(f"{str(path)!r} is not YAML: {problem}") from None
+    _check_data(data, repr(str(path)))
+    data = dict(data)
+    return from_blocks(
+        data.pop("blocks"), name=data.pop("name", path.stem), **data
+    )
+
+
+def lookup(name):
+    """Finds a variant.
+
+    Args:
+        name: A published name, the path of a YAML file with the key `blocks`
+            (and any field of `Variant` or `Architecture`), or block strings
+            joined by ';'.
+
+    Returns:
+        A `Variant`.
+
+    Raises:
+        ValueError: for an unknown name (with the nearest one) or a bad file.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    if str(name).endswith((".yaml", ".yml")):
+        return _read(pathlib.Path(name))
+    if ";" in str(name) or str(name).count("_") >= 5:
+        return from_blocks(str(name).split(";"))
+    near = difflib.get_close_matches(str(name), VARIANTS, n=1)
+    hint = f" (nearest: {near[0]!r})" if near else ""
+    raise ValueError(
+        f"model_name must be one of {', '.join(VARIANTS)}, a YAML file or "
+        f"block strings. Received: {name!r}{hint}"
+    )
