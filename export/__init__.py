@@ -1,0 +1,1 @@
+"""Writes trained models in formats that other programs read."""

@@ -1,0 +1,1 @@
+"""Recipes as YAML: models/<name>.yaml and datasets/<name>.yaml; no code."""

@@ -1,0 +1,72 @@
+"""Metadata, dependencies and extras of the distribution `efficientnetv2`."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "efficientnetv2" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+).group(1)
+
+# The README says in a line each what a dependency is for.
+REQUIREMENTS = [
+    "tensorflow>=2.21,<2.22",
+    "keras>=3.15,<3.16",
+    "absl-py>=2.1,<3",
+    "numpy>=1.26,<3",
+    "pyyaml>=6.0,<7",
+    "tqdm>=4.66,<5",
+]
+EXTRAS = {
+    # tensorflow-hub imports pkg_resources, which setuptools 81 no longer has.
+    "hub": [
+        "tensorflow-hub>=0.16.1,<0.17",
+        "tf_keras>=2.21,<2.22",
+        "setuptools<81",
+    ],
+    "datasets": ["tensorflow-datasets>=4.9.7,<5"],
+    "search": ["optuna>=4.0,<5"],
+    "report": ["matplotlib>=3.9,<4", "tensorboard>=2.20,<2.22"],
+    "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"],
+}
+EXTRAS["test"] = [
+    "hypothesis>=6.100,<7",
+    "pillow>=10",
+    "pytest>=8.0,<10",
+    "ruff>=0.9,<1",
+    *EXTRAS["hub"],
+    *EXTRAS["report"],
+]
+EXTRAS["all"] = sorted({name for rows in EXTRAS.values() for name in rows})
+
+setup(
+    name="efficientnetv2",
+    version=VERSION,
+    description="EfficientNetV2 with progressive learning, for Keras 3",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    # export/ and hparams/ stand outside in the checkout; in a wheel they are
+    # parts of the package, so that no generic name lands in site-packages.
+    packages=[
+        *find_packages(include=["efficientnetv2", "efficientnetv2.*"]),
+        "efficientnetv2.export",
+        "efficientnetv2.hparams",
+    ],
+    package_dir={
+        "efficientnetv2.export": "export",
+        "efficientnetv2.hparams": "hparams",
+    },
+    package_data={
+        "efficientnetv2": ["py.typed"],
+        "efficientnetv2.hparams": ["*.md", "*/*.yaml"],
+    },
+    zip_safe=False,
+)
