@@ -1,0 +1,265 @@
+"""What a setting's value may be: types, ranges and rules between settings."""
+
+import difflib
+import math
+import re
+import types
+import typing
+
+from efficientnetv2 import block_spec
+
+_POSITIVE = ("> 0", lambda x: x > 0)
+_NOT_NEGATIVE = (">= 0", lambda x: x >= 0)
+_AT_LEAST_ONE = (">= 1", lambda x: x >= 1)
+_RATE = (">= 0 and < 1", lambda x: 0 <= x < 1)
+_PROBABILITY = ("> 0 and <= 1", lambda x: 0 < x <= 1)
+_FRACTION = (">= 0 and <= 1", lambda x: 0 <= x <= 1)
+
+
+def _one_of(*values):
+    words = ", ".join("none" if v is None else v for v in values)
+    return f"one of {words}", lambda x: x in values
+
+
+RANGES = {
+    "model.family": _one_of("v1", "v2"),
+    "model.width_coefficient": _POSITIVE,
+    "model.depth_coefficient": _POSITIVE,
+    "model.feature_size": _AT_LEAST_ONE,
+    "model.dropout_rate": _RATE,
+    "model.survival_prob": _PROBABILITY,
+    "model.bn_type": _one_of(None, "local", "gn"),
+    "model.bn_momentum": _RATE,
+    "model.bn_epsilon": _POSITIVE,
+    "model.gn_groups": _AT_LEAST_ONE,
+    "model.conv_dropout": _RATE,
+    "model.depth_divisor": _AT_LEAST_ONE,
+    "model.min_depth": _AT_LEAST_ONE,
+    "model.data_format": _one_of("channels_last", "channels_first"),
+    "train.stages": _NOT_NEGATIVE,
+    "train.epochs": _AT_LEAST_ONE,
+    "train.min_steps": _NOT_NEGATIVE,
+    "train.batch_size": _AT_LEAST_ONE,
+    "train.isize": _AT_LEAST_ONE,
+    "train.dropout_rate_start": _RATE,
+    "train.lr_base": _POSITIVE,
+    "train.lr_decay_epoch": _POSITIVE,
+    "train.lr_decay_factor": _PROBABILITY,
+    "train.lr_warmup_epoch": _NOT_NEGATIVE,
+    "train.lr_min": _NOT_NEGATIVE,
+    "train.lr_layer_decay": _PROBABILITY,
+    "train.gclip": _POSITIVE,
+    "train.ema_decay": _RATE,
+    "train.weight_decay": _NOT_NEGATIVE,
+    "train.label_smoothing": _RATE,
+    "train.max_bad_steps": _AT_LEAST_ONE,
+    "train.seed": (">= 0 and < 2**31", lambda x: 0 <= x < 2**31),
+    "eval.batch_size": _AT_LEAST_ONE,
+    "eval.isize": _AT_LEAST_ONE,
+    "eval.steps": _AT_LEAST_ONE,
+    "eval.every_epochs": _AT_LEAST_ONE,
+    "data.num_classes": (">= 2", lambda x: x >= 2),
+    "data.ibase": _AT_LEAST_ONE,
+    "data.ram": _NOT_NEGATIVE,
+    "data.ram_start": _NOT_NEGATIVE,
+    "data.mixup_alpha": _NOT_NEGATIVE,
+    "data.mixup_alpha_start": _NOT_NEGATIVE,
+    "data.cutmix_alpha": _NOT_NEGATIVE,
+    "data.cutmix_alpha_start": _NOT_NEGATIVE,
+    "data.max_bad_fraction": _FRACTION,
+    "data.shuffle_memory_mb": _AT_LEAST_ONE,
+    "runtime.iterations_per_loop": _AT_LEAST_ONE,
+    "runtime.log_step_count_steps": _AT_LEAST_ONE,
+    "runtime.save_checkpoints_steps": _AT_LEAST_ONE,
+    "runtime.save_checkpoints_secs": _POSITIVE,
+    "runtime.keep_checkpoint_max": _AT_LEAST_ONE,
+}
+_PATTERNS = ("train.varsexp", "train.weight_decay_exclude")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_WORDS = {int: "a whole number", float: "a number", str: "text"}
+
+
+def nearest(word, possibilities):
+    """A hint that names the nearest possibility, or ''.
+
+    Args:
+        word: What was received, a string.
+        possibilities: The names that exist, strings.
+
+    Returns:
+        `" (nearest: 'x')"` or an empty string.
+    """
+    by_fold = {p.casefold(): p for p in possibilities}
+    found = difflib.get_close_matches(str(word).casefold(), by_fold, n=1)
+    return f" (nearest: {by_fold[found[0]]!r})" if found else ""
+
+
+def _to_number(key, value, kind):
+    rule = ValueError(f"{key} must be {_WORDS[kind]}. Received: {value!r}")
+    wrong = isinstance(value, bool) or not isinstance(value, (int, float, str))
+    if wrong or (kind is int and isinstance(value, float)):
+        raise rule
+    try:
+        number = kind(value)  # text: YAML reads 1e-5, without a dot, as text
+    except (ValueError, OverflowError):
+        raise rule from None
+    if not math.isfinite(number):
+        raise rule
+    return number
+
+
+def _to_choice(key, value, choices):
+    if value in choices:
+        return value
+    listed = ", ".join(str(choice) for choice in choices)
+    raise ValueError(
+        f"{key} must be one of {listed}. Received: {value!r}"
+        f"{nearest(value, choices)}"
+    )
+
+
+def _to_bool(key, value):
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in _BOOLEANS:
+        return _BOOLEANS[str(value).lower()]
+    raise ValueError(f"{key} must be true or false. Received: {value!r}")
+
+
+def _to_strings(key, value):
+    items = value.split("|") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(
+        isinstance(item, str) for item in items
+    ):
+        raise ValueError(f"{key} must be a list of texts. Received: {value!r}")
+    return tuple(items)
+
+
+def coerce(key, value, kind):
+    """Brings a value from YAML or from a command line to its field's type.
+
+    Args:
+        key: Dotted name, for the message.
+        value: What YAML gave, or text.
+        kind: The field's annotation: bool, int, float, str, tuple[str, ...],
+            a Literal, or one of them `| None`. In text, `none` and `null`
+            stand for None and `|` separates a list.
+
+    Returns:
+        The value in that type.
+
+    Raises:
+        ValueError: if the value has another type; one line with the key.
+    """
+    if isinstance(kind, types.UnionType) or (
+        typing.get_origin(kind) is typing.Union
+    ):
+        inner = [k for k in typing.get_args(kind) if k is not types.NoneType]
+        if value is None or str(value).lower() in ("none", "null"):
+            return None
+        kind = inner[0]
+    if typing.get_origin(kind) is typing.Literal:
+        return _to_choice(key, value, typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return _to_strings(key, value)
+    if kind is bool:
+        return _to_bool(key, value)
+    if kind in (int, float):
+        return _to_number(key, value, kind)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be text. Received: {value!r}")
+    return value
+
+
+def _check_ranges(values):
+    for key, (rule, holds) in RANGES.items():
+        if values[key] is not None and not holds(values[key]):
+            raise ValueError(f"{key} must be {rule}. Received: {values[key]!r}")
+    for key in _PATTERNS:
+        try:
+            re.compile(values[key] or "")
+        except re.error as error:
+            raise ValueError(
+                f"{key} must be a regular expression ({error}). "
+                f"Received: {values[key]!r}"
+            ) from None
+
+
+def _check_order(values, low, high, reason):
+    if values[low] is not None and values[low] > values[high]:
+        raise ValueError(
+            f"{low} must be <= {high} ({reason}). "
+            f"Received: {values[low]!r} > {values[high]!r}"
+        )
+
+
+def _check_stages(values):
+    """Only what the plan will read: one stage has no start values."""
+    if values["train.stages"] <= 1:
+        return
+    _check_order(
+        values, "data.ibase", "train.isize", "sizes never shrink by stage"
+    )
+    weaker = "regularisation never weakens by stage"
+    pairs = [
+        ("data.mixup_alpha_start", "data.mixup_alpha"),
+        ("data.cutmix_alpha_start", "data.cutmix_alpha"),
+    ]
+    if values["data.augname"] == "randaug":
+        pairs.append(("data.ram_start", "data.ram"))
+    if values["train.schedule"] == "paper":
+        pairs.append(("train.dropout_rate_start", "model.dropout_rate"))
+    for low, high in pairs:
+        _check_order(values, low, high, weaker)
+
+
+def check_length(values, epochs):
+    """Checks that stages and warm-up fit into the length of the run.
+
+    Args:
+        values: Mapping from dotted key to value.
+        epochs: Length of the run, whole epochs.
+
+    Raises:
+        ValueError: if a stage would be empty, or warm-up would not end.
+    """
+    if epochs < values["train.stages"]:
+        raise ValueError(
+            f"train.epochs must be >= train.stages "
+            f"({values['train.stages']}). Received: {epochs}"
+        )
+    if values["train.lr_warmup_epoch"] >= epochs:
+        raise ValueError(
+            f"train.lr_warmup_epoch must be < the run's {epochs} epochs. "
+            f"Received: {values['train.lr_warmup_epoch']}"
+        )
+
+
+def check(values):
+    """Checks every value by itself and the rules between them.
+
+    Args:
+        values: Mapping from dotted key to value, all keys present.
+
+    Raises:
+        ValueError: one line that names the key, the rule and the value.
+    """
+    _check_ranges(values)
+    block_spec.decode(values["model.blocks"])
+    if not values["model.blocks"]:
+        raise ValueError("model.blocks must hold a block string. Received: ()")
+    _check_stages(values)
+    if not values["train.min_steps"]:  # with it the data decide the length
+        check_length(values, values["train.epochs"])
+    mixing = values["data.mixup_alpha"] or values["data.cutmix_alpha"]
+    if mixing and values["train.batch_size"] % 2:
+        raise ValueError(
+            "train.batch_size must be even with mixup or CutMix (neighbours "
+            f"are mixed). Received: {values['train.batch_size']}"
+        )
+    peak = values["train.lr_base"] * values["train.batch_size"] / 256
+    if values["train.lr_min"] > peak:
+        raise ValueError(
+            "train.lr_min must be <= train.lr_base * train.batch_size / 256. "
+            f"Received: {values['train.lr_min']!r} > {peak!r}"
+        )
