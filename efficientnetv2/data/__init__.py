@@ -1,0 +1,1 @@
+"""The input pipeline: from stored pictures to batches on the device."""

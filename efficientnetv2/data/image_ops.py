@@ -1,0 +1,255 @@
+"""The sixteen image operations of AutoAugment and RandAugment.
+
+Every op maps uint8 [height, width, 3] to the same and gives the same bits
+eagerly, in a graph and compiled by XLA. Levels may be Python numbers or
+tensors. Source: arXiv 1805.09501, table 6; arXiv 1909.13719.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from efficientnetv2.data.geometry import (
+    cutout,
+    cutout_at,
+    rotate,
+    shear_x,
+    shear_y,
+    translate_x,
+    translate_y,
+)
+
+__all__ = [
+    "autocontrast",
+    "brightness",
+    "color",
+    "contrast",
+    "cutout",
+    "cutout_at",
+    "equalize",
+    "invert",
+    "posterize",
+    "rotate",
+    "sharpness",
+    "shear_x",
+    "shear_y",
+    "solarize",
+    "solarize_add",
+    "translate_x",
+    "translate_y",
+]
+
+_CENTER = float(np.float32(5.0) / np.float32(13.0))
+_AROUND = float(np.float32(1.0) / np.float32(13.0))
+
+
+def _floats(image):
+    return tf.cast(image, tf.float32)
+
+
+def _product(factor, values):
+    """float32 product, rounded once also where XLA fuses it into a sum.
+
+    Args:
+        factor: float32 scalar or [3].
+        values: float32 holding whole numbers below 2**12 in magnitude.
+    """
+    factor = tf.convert_to_tensor(factor, tf.float32)
+    # Two exact products of 12 + 12 bits: one sum, one rounding.
+    bits = tf.bitwise.bitwise_and(tf.bitcast(factor, tf.int32), -(1 << 12))
+    high = tf.bitcast(bits, tf.float32)
+    return high * values + (factor - high) * values
+
+
+def _blend(degenerate, image, factor):
+    """degenerate + factor * (image - degenerate), clipped and truncated."""
+    base = _floats(degenerate)
+    mixed = base + _product(factor, _floats(image) - base)
+    mixed = tf.clip_by_value(mixed, 0.0, 255.0)
+    return tf.cast(mixed, tf.uint8)
+
+
+def invert(image):
+    """255 minus each value.
+
+    Args:
+        image: uint8 [height, width, 3].
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    return 255 - image
+
+
+def posterize(image, bits):
+    """Keeps the highest bits of each value.
+
+    Args:
+        image: uint8 [height, width, 3].
+        bits: int scalar. Outside 1 to 8 all bits are kept.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    bits = tf.convert_to_tensor(bits, tf.int32)
+    bits = tf.where((bits < 1) | (bits > 8), 8, bits)
+    mask = tf.bitwise.left_shift(255, 8 - bits)  # its low byte counts
+    mask = tf.cast(tf.bitwise.bitwise_and(mask, 255), tf.uint8)
+    return tf.bitwise.bitwise_and(image, mask)
+
+
+def solarize(image, threshold):
+    """Inverts the values at or above a threshold.
+
+    Args:
+        image: uint8 [height, width, 3].
+        threshold: int scalar. Above 255 nothing changes.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    below = tf.cast(image, tf.int32) < threshold
+    return tf.where(below, image, 255 - image)
+
+
+def solarize_add(image, addition, *, threshold=128):
+    """Adds to the values below a threshold, clipped to 0..255.
+
+    Args:
+        image: uint8 [height, width, 3].
+        addition: int scalar.
+        threshold: int scalar.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    values = tf.cast(image, tf.int32)
+    added = tf.clip_by_value(values + addition, 0, 255)
+    return tf.cast(tf.where(values < threshold, added, values), tf.uint8)
+
+
+def _gray(image):
+    """float32 [height, width, 1] luma in whole numbers."""
+    red, green, blue = tf.split(_floats(image), 3, axis=-1)
+    # Whole numbers below 2**24: exact in any order, with any contraction.
+    luma = 2989.0 * red + 5870.0 * green + 1140.0 * blue
+    # Values go to [0, 1] by 255 and back by 255.5, then are truncated.
+    return tf.floor(luma * (255.5 / 255.0 / 10000.0))
+
+
+def color(image, factor):
+    """Blends with the gray image.
+
+    Args:
+        image: uint8 [height, width, 3].
+        factor: scalar >= 0; 0 gives gray, 1 the image.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    return _blend(_gray(image), image, factor)
+
+
+def contrast(image, factor):
+    """Blends with one gray value.
+
+    The released operation takes the mean count of a 256-bin histogram, that
+    is, the number of pixels over 256, for the mean brightness. Models were
+    trained and published with it, and so it stays.
+
+    Args:
+        image: uint8 [height, width, 3].
+        factor: scalar >= 0; 0 gives gray, 1 the image.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    pixels = tf.size(image) // 3
+    mean = tf.cast(tf.minimum(pixels // 256, 255), tf.float32)
+    return _blend(mean, image, factor)
+
+
+def brightness(image, factor):
+    """Blends with black.
+
+    Args:
+        image: uint8 [height, width, 3].
+        factor: scalar >= 0; 0 gives black, 1 the image.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    return _blend(tf.zeros([], tf.uint8), image, factor)
+
+
+def sharpness(image, factor):
+    """Blends with a smoothed image; the border stays as it is.
+
+    Args:
+        image: uint8 [height, width, 3], sides of 3 pixels at least.
+        factor: scalar >= 0; 0 gives the smoothed image, 1 the image.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    values = tf.cast(image, tf.float64)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    total = tf.zeros([], tf.float64)
+    # Kernel 1 1 1, 1 5 1, 1 1 1 over 13. Each step rounds to float32 once,
+    # like a fused multiply-add: float64 holds product and sum exactly.
+    for row in range(3):
+        for column in range(3):
+            weight = _CENTER if row == column == 1 else _AROUND
+            part = values[row : height - 2 + row, column : width - 2 + column]
+            total = tf.cast(total + weight * part, tf.float32)
+            total = tf.cast(total, tf.float64)
+    smooth = tf.cast(total, tf.uint8)  # truncates
+    inside = _blend(smooth, image[1:-1, 1:-1], factor)
+    middle = tf.concat([image[1:-1, :1], inside, image[1:-1, -1:]], 1)
+    return tf.concat([image[:1], middle, image[-1:]], 0)
+
+
+def autocontrast(image):
+    """Stretches each channel to the whole range.
+
+    Args:
+        image: uint8 [height, width, 3].
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    low = _floats(tf.reduce_min(image, axis=[0, 1]))  # [3]
+    high = _floats(tf.reduce_max(image, axis=[0, 1]))
+    flat = high <= low
+    scale = tf.where(flat, 1.0, 255.0 / (high - low))
+    offset = tf.where(flat, 0.0, _product(scale, -low))
+    stretched = _product(scale, _floats(image)) + offset
+    return tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8)
+
+
+def _histogram(image):
+    """int32 [256, 3]: how often each value occurs in each channel."""
+    values = tf.cast(tf.reshape(image, [-1, 3]), tf.int32)
+    bins = tf.reshape(values + [0, 256, 512], [-1])
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, 768)
+    return tf.transpose(tf.reshape(counts, [3, 256]))
+
+
+def equalize(image):
+    """Spreads the values of each channel evenly, as Pillow does.
+
+    Args:
+        image: uint8 [height, width, 3].
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    counts = _histogram(image)
+    highest = tf.reduce_max(tf.cast(image, tf.int32), axis=[0, 1])  # [3]
+    last = tf.gather(tf.transpose(counts), highest, batch_dims=1)
+    step = (tf.reduce_sum(counts, axis=0) - last) // 255  # [3]
+    before = tf.cumsum(counts, axis=0, exclusive=True)
+    table = (before + step // 2) // tf.maximum(step, 1)
+    same = tf.range(256)[:, None]
+    table = tf.where(step > 0, tf.minimum(table, 255), same)  # [256, 3]
+    index = 3 * tf.cast(image, tf.int32) + [0, 1, 2]
+    return tf.gather(tf.cast(tf.reshape(table, [-1]), tf.uint8), index)
