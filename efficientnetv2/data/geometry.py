@@ -23,13 +23,20 @@ def _size(image):
 
 
 def _product(factor, values):
-    """float32 product of float32 values, rounded once, and only once.
+    """float32 product of float32 values, rounded once.
 
-    Through float64: XLA cannot fuse it into a sum, which saves a rounding,
-    nor Grappler draw a common factor out of a sum, which moves one.
+    Sums and products go through float64, which holds them exactly, and back:
+    otherwise XLA fuses them and saves a rounding, and Grappler draws factors
+    out of sums or reorders them and moves one.
     """
     factor = tf.cast(tf.convert_to_tensor(factor, tf.float32), tf.float64)
     return tf.cast(factor * tf.cast(values, tf.float64), tf.float32)
+
+
+def _sum(left, right):
+    """float32 sum of float32 values, rounded once."""
+    total = tf.cast(left, tf.float64) + tf.cast(right, tf.float64)
+    return tf.cast(total, tf.float32)
 
 
 def _round_half_away(values):
@@ -66,9 +73,8 @@ def _transform(image, matrix):
     height, width = _size(image)
     x = tf.cast(tf.range(width), tf.float32)[None, :]
     y = tf.cast(tf.range(height), tf.float32)[:, None]
-    # Subtracted last: Grappler reorders sums of three, and so their rounding.
-    columns = (_product(a0, x) + _product(a1, y)) - (-a2)
-    rows = (_product(b0, x) + _product(b1, y)) - (-b2)
+    columns = _sum(_product(a0, x), _product(a1, y)) + a2
+    rows = _sum(_product(b0, x), _product(b1, y)) + b2
     return _gather(image, _round_half_away(rows), _round_half_away(columns))
 
 
