@@ -1,10 +1,6 @@
-"""What a setting's value may be: types, ranges and rules between settings."""
+"""What values settings may have: ranges, and rules between settings."""
 
-import difflib
-import math
 import re
-import types
-import typing
 
 from efficientnetv2 import block_spec
 
@@ -75,100 +71,6 @@ RANGES = {
     "runtime.keep_checkpoint_max": _AT_LEAST_ONE,
 }
 _PATTERNS = ("train.varsexp", "train.weight_decay_exclude")
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_WORDS = {int: "a whole number", float: "a number", str: "text"}
-
-
-def nearest(word, possibilities):
-    """A hint that names the nearest possibility, or ''.
-
-    Args:
-        word: What was received, a string.
-        possibilities: The names that exist, strings.
-
-    Returns:
-        `" (nearest: 'x')"` or an empty string.
-    """
-    by_fold = {p.casefold(): p for p in possibilities}
-    found = difflib.get_close_matches(str(word).casefold(), by_fold, n=1)
-    return f" (nearest: {by_fold[found[0]]!r})" if found else ""
-
-
-def _to_number(key, value, kind):
-    rule = ValueError(f"{key} must be {_WORDS[kind]}. Received: {value!r}")
-    wrong = isinstance(value, bool) or not isinstance(value, (int, float, str))
-    if wrong or (kind is int and isinstance(value, float)):
-        raise rule
-    try:
-        number = kind(value)  # text: YAML reads 1e-5, without a dot, as text
-    except (ValueError, OverflowError):
-        raise rule from None
-    if not math.isfinite(number):
-        raise rule
-    return number
-
-
-def _to_choice(key, value, choices):
-    if value in choices:
-        return value
-    listed = ", ".join(str(choice) for choice in choices)
-    raise ValueError(
-        f"{key} must be one of {listed}. Received: {value!r}"
-        f"{nearest(value, choices)}"
-    )
-
-
-def _to_bool(key, value):
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in _BOOLEANS:
-        return _BOOLEANS[str(value).lower()]
-    raise ValueError(f"{key} must be true or false. Received: {value!r}")
-
-
-def _to_strings(key, value):
-    items = value.split("|") if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple)) or not all(
-        isinstance(item, str) for item in items
-    ):
-        raise ValueError(f"{key} must be a list of texts. Received: {value!r}")
-    return tuple(items)
-
-
-def coerce(key, value, kind):
-    """Brings a value from YAML or from a command line to its field's type.
-
-    Args:
-        key: Dotted name, for the message.
-        value: What YAML gave, or text.
-        kind: The field's annotation: bool, int, float, str, tuple[str, ...],
-            a Literal, or one of them `| None`. In text, `none` and `null`
-            stand for None and `|` separates a list.
-
-    Returns:
-        The value in that type.
-
-    Raises:
-        ValueError: if the value has another type; one line with the key.
-    """
-    if isinstance(kind, types.UnionType) or (
-        typing.get_origin(kind) is typing.Union
-    ):
-        inner = [k for k in typing.get_args(kind) if k is not types.NoneType]
-        if value is None or str(value).lower() in ("none", "null"):
-            return None
-        kind = inner[0]
-    if typing.get_origin(kind) is typing.Literal:
-        return _to_choice(key, value, typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return _to_strings(key, value)
-    if kind is bool:
-        return _to_bool(key, value)
-    if kind in (int, float):
-        return _to_number(key, value, kind)
-    if not isinstance(value, str):
-        raise ValueError(f"{key} must be text. Received: {value!r}")
-    return value
 
 
 def _check_ranges(values):

@@ -25,8 +25,8 @@ class TrainConfig:
     min_steps: int = 0
     # Examples a step, over all replicas.
     batch_size: int = 4096
-    # Image size of the last stage, pixels. None: the variant's.
-    isize: int | None = None
+    # Image size of the last stage, pixels. Default: the variant's.
+    isize: int
     # Dropout rate of the first stage. None: model.dropout_rate throughout.
     dropout_rate_start: float | None = None
     # Part of the data set to train on.
@@ -80,8 +80,8 @@ class EvalConfig:
 
     # Examples a step, over all replicas.
     batch_size: int = 128
-    # Image size, pixels. None: the variant's.
-    isize: int | None = None
+    # Image size, pixels. Default: the variant's.
+    isize: int
     # Part of the data set to evaluate on.
     split: str = "validation"
     # Number of batches. None: the whole split.
@@ -106,8 +106,8 @@ class DataConfig:
     multiclass: bool = False
     # Label of the first class in TFRecords.
     label_offset: int = 1
-    # Crop and normalisation, see `data.preprocess`. None: the variant's.
-    preprocessing: Literal["v1", "v2", "ft"] | None = None
+    # Crop and normalisation, see `data.preprocess`. Default: the variant's.
+    preprocessing: Literal["v1", "v2", "ft"]
     augname: Literal[
         "randaug", "autoaug", "effnetv1_autoaug", "cutout", "none"
     ] = "randaug"
@@ -132,10 +132,15 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """On what and how it runs; nothing here changes what is learned."""
+    """On what and how it runs; only the precision touches the figures."""
 
     # None: found out from the devices and TF_CONFIG.
     strategy: Literal["one", "mirrored", "multiworker", "tpu"] | None = None
+    # Cloud TPU: its name or grpc:// address, its zone, its project. None: the
+    # one that the machine itself is attached to.
+    tpu: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
     # Compute type; weights stay float32. None: float32 throughout.
     mixed_precision: Literal["bfloat16", "float16"] | None = None
     # Training steps inside one compiled call.
@@ -191,6 +196,14 @@ TYPES = {
     for section, cls in SECTIONS.items()
     for field, kind in typing.get_type_hints(cls).items()
 }
+# Keys without a default: the variant gives them.
+REQUIRED = tuple(
+    f"{section}.{field.name}"
+    for section, cls in SECTIONS.items()
+    for field in dataclasses.fields(cls)
+    if field.default is dataclasses.MISSING
+)
+NAMES = ("model_name", "dataset_cfg")
 
 
 def flatten(config):
