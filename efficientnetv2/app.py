@@ -1,22 +1,22 @@
-"""The app: reads the flags, checks them and calls the function of a mode.
+"""The app: checks the flags, makes the config and calls a mode's function.
 
-Flags, names and keys are checked before TensorFlow is imported, so that help
-and a typing error answer at once.
+All that can be checked without TensorFlow is checked before it is imported,
+so that help and a typing error answer at once.
 """
 
-import difflib
 import importlib
 import os
 import pathlib
+import re
 import sys
 from typing import NamedTuple
 
-from absl import flags
+from efficientnetv2 import command_line, config
+from efficientnetv2.config_types import nearest
 
-from efficientnetv2 import __version__
-
-_DEFAULT_MODEL = "efficientnetv2-s"
-_DEFAULT_DATASET = "shapes"  # embedded: the project draws it itself
+INTERRUPTED = 130  # exit code after ctrl-C: 128 + SIGINT
+_PIPE_CLOSED = 141  # 128 + SIGPIPE, as `| head` ends other programs
+_TENSORFLOW_ERROR = "tensorflow.python.framework.errors_impl.OpError"
 
 # Set before TensorFlow and Keras are imported, unless the user has set them.
 _ENVIRONMENT = {
@@ -29,11 +29,14 @@ _ENVIRONMENT = {
 class Mode(NamedTuple):
     """What `--mode=<name>` calls: `module.function(config, model_dir, ...)`.
 
+    The function returns its exit code, or anything else for 0.
+
     Args:
         module: Module of the package, imported when the mode runs.
         function: Name of its function.
         what: A line for --help.
         flags: Names of the flags passed on as keyword arguments.
+        opens_run: It works on a run made before and takes its settings.
         takes_inputs: Pictures are passed as the keyword argument `inputs`.
         takes_config: False calls `function(model_dir, ...)`.
     """
@@ -42,6 +45,7 @@ class Mode(NamedTuple):
     function: str
     what: str
     flags: tuple[str, ...] = ()
+    opens_run: bool = False
     takes_inputs: bool = False
     takes_config: bool = True
 
@@ -50,144 +54,45 @@ MODES = {
     "train": Mode(
         "train",
         "train",
-        "train; the same command again goes on where the run stopped",
+        "train; the same command again goes on after a stop",
         flags=("allow_config_change",),
     ),
-    "eval": Mode("evaluate", "evaluate_run", "evaluate a run's checkpoint"),
+    "eval": Mode(
+        "evaluate",
+        "evaluate_run",
+        "evaluate a run's newest checkpoint",
+        flags=("weights",),
+        opens_run=True,
+    ),
     "traineval": Mode(
         "train",
         "train_and_evaluate",
-        "train, evaluating after every epoch",
+        "train, and evaluate between the epochs",
         flags=("allow_config_change",),
     ),
     "predict": Mode(
         "predict",
         "predict_run",
-        "name what is in pictures: files, folders, globs",
-        flags=("format", "top_k"),
+        "say what is in pictures: files, folders or globs",
+        flags=("format", "top_k", "weights"),
+        opens_run=True,
         takes_inputs=True,
     ),
     "report": Mode(
-        "report", "curves", "draw a run's curves.png again", takes_config=False
+        "report",
+        "draw",
+        "draw a run's curves.png again",
+        opens_run=True,
+        takes_config=False,
     ),
 }
-
-# Heading -> rows: name, default (its type is the flag's type), how help
-# writes the value, help.
-_FLAGS = {
-    "What to run": (
-        ("mode", None, "MODE", "one of the modes above"),
-        (
-            "model_name",
-            None,
-            "NAME",
-            f"a model below, a YAML file or block strings [{_DEFAULT_MODEL}]",
-        ),
-        (
-            "dataset_cfg",
-            None,
-            "NAME",
-            f"a data set below [{_DEFAULT_DATASET}, which needs no files]",
-        ),
-        ("data_dir", None, "DIR", "folder of the data set's files"),
-        ("model_dir", None, "DIR", "the run's folder [runs/<model>-<data>]"),
-        (
-            "hparam_str",
-            "",
-            "K=V,...",
-            "settings as train.epochs=10,data.ram=15, or a YAML file",
-        ),
-        (
-            "allow_config_change",
-            False,
-            "",
-            "go on with a run although its settings differ",
-        ),
-    ),
-    "Predict": (
-        ("image_path", None, "PATH", "a picture, as if named without a flag"),
-        ("format", "table", "table|json", "what to print [table]"),
-        ("top_k", 5, "K", "classes to print for a picture [5]"),
-    ),
-    "Cloud TPU": (
-        ("tpu", None, "NAME", "name or grpc:// address of the TPU"),
-        ("gcp_project", None, "NAME", "its Google Cloud project"),
-        ("tpu_zone", None, "ZONE", "its zone"),
-    ),
-    "Other": (
-        ("debug", False, "", "print the traceback of an error"),
-        ("version", False, "", f"print the version, {__version__}"),
-        ("help", False, "", "print this"),
-    ),
-}
-
-# Flags of the original that say nothing any more: default, what to use.
-_OLD_FLAGS = {
-    "use_tpu": (False, "name the TPU with --tpu=NAME"),
-    "tpu_job_name": ("", "--tpu=NAME finds the machine"),
-    "archive_ckpt": (False, "checkpoints lie in <model_dir>/checkpoints"),
-    "export_to_tpu": (False, "export with `python -m export`"),
-    "eval_name": ("", "give each run its own --model_dir"),
-    "sweeps": ("", "run the command once for each --hparam_str"),
-}
-
-_USAGE = """\
-EfficientNetV2: train with progressive learning, evaluate, predict.
-
-  python main.py --mode=train --model_name=efficientnetv2-s \\
-      --dataset_cfg=imagenet --data_dir=DIR --model_dir=DIR
-  python main.py --mode=predict --model_dir=DIR picture.jpg folder 'more/*.png'
-"""
-
-
-def nearest(name, names):
-    """Returns " (nearest: 'x')" for the name most like `name`, or ""."""
-    found = difflib.get_close_matches(name, names, n=1)
-    return f" (nearest: {found[0]!r})" if found else ""
-
-
-def _help():
-    lines = [_USAGE, "Modes"]
-    lines += [f"  --mode={name:<18}{row.what}" for name, row in MODES.items()]
-    for heading, rows in _FLAGS.items():
-        lines += ["", heading]
-        for name, _, value, what in rows:
-            flag = f"--{name}={value}" if value else f"--{name}"
-            lines.append(f"  {flag:<25}{what}")
-    return "\n".join(lines)
-
-
-def _parse(argv):
-    """Returns the flags' values, by attribute, and the other arguments."""
-    values = flags.FlagValues()
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer}
-    rows = [row[:2] for group in _FLAGS.values() for row in group]
-    rows += [(name, default) for name, (default, _) in _OLD_FLAGS.items()]
-    for name, default in rows:
-        define = kinds.get(type(default), flags.DEFINE_string)
-        define(name, default, "", flag_values=values)
-    values.set_gnu_getopt(True)  # flags may follow pictures
-    try:
-        others = values(argv)[1:]
-    except flags.UnrecognizedFlagError as error:
-        raise ValueError(
-            f"unknown flag --{error.flagname}"
-            f"{nearest(error.flagname, [name for name, _ in rows])}; "
-            "--help lists the flags"
-        ) from None
-    except flags.Error as error:
-        raise ValueError(str(error)) from None
-    for name, (_, instead) in _OLD_FLAGS.items():
-        if not values[name].using_default_value:
-            print(f"--{name} does nothing now: {instead}", file=sys.stderr)
-    return values, others
 
 
 def _check(values, inputs):
-    """Raises ValueError for flags that do not go together."""
+    """Raises ValueError for flags that are wrong or do not go together."""
     if values.mode is None:
         raise ValueError(
-            f"say what to do with --mode={'|'.join(MODES)}; --help says more"
+            f"mode must be given: --mode={'|'.join(MODES)}; --help says more"
         )
     if values.mode not in MODES:
         raise ValueError(
@@ -197,7 +102,7 @@ def _check(values, inputs):
     takes_inputs = MODES[values.mode].takes_inputs
     if inputs and not takes_inputs:
         raise ValueError(
-            f"--mode={values.mode} takes no arguments besides flags. "
+            f"--mode={values.mode} takes nothing but flags. "
             f"Received: {inputs[0]!r}"
         )
     if takes_inputs and not inputs:
@@ -212,50 +117,135 @@ def _check(values, inputs):
         raise ValueError(f"top_k must be >= 1. Received: {values.top_k}")
 
 
-def _resolve(values):
-    """Returns (config, model_dir)."""
-    from efficientnetv2 import config
+def _default_folder(settings):
+    """runs/<model>-<data>, below the present folder."""
+    dataset = pathlib.PurePath(settings.dataset_cfg).stem
+    name = re.sub(r"[^\w.-]+", "-", f"{settings.model.name}-{dataset}")
+    return os.path.join("runs", name)
 
-    model = values.model_name or _DEFAULT_MODEL
-    dataset = values.dataset_cfg
-    if dataset is None:
-        if values.data_dir is not None:
-            raise ValueError("data_dir needs --dataset_cfg")
-        dataset = _DEFAULT_DATASET
-        print(f"No data set named: {model} runs on {dataset}", flush=True)
+
+def _saved(model_dir):
+    path = os.path.join(model_dir, "config.yaml")
+    return config.read(path) if os.path.isfile(path) else None
+
+
+def _check_same_run(values, saved, model_dir):
+    """Names that contradict the run's own are an error."""
+    for flag in ("model_name", "dataset_cfg"):
+        given, own = values[flag].value, getattr(saved, flag)
+        if given is not None and given.casefold() != own.casefold():
+            raise ValueError(
+                f"{flag} must be {own!r}, as in the run {model_dir!r}. "
+                f"Received: {given!r}"
+            )
+
+
+def _resolve(values, mode):
+    """Returns (config, model_dir); settings of a run are taken from it."""
+    folder = values.model_dir
+    names_nothing = values.model_name is None and values.dataset_cfg is None
+    if folder is not None and (mode.opens_run or names_nothing):
+        saved = _saved(folder)
+        if saved is not None:
+            _check_same_run(values, saved, folder)
+            return _override(saved, values), folder
     settings = config.load(
-        model, dataset, values.hparam_str, data_dir=values.data_dir
+        values.model_name or command_line.DEFAULT_MODEL,
+        values.dataset_cfg,
+        values.hparam_str,
+        data_dir=values.data_dir,
     )
-    stem = pathlib.PurePath(model).stem
-    return settings, values.model_dir or os.path.join(
-        "runs", f"{stem}-{dataset}"
+    settings = _with_tpu(settings, values)
+    folder = folder or _default_folder(settings)
+    if mode.opens_run and values.weights is None:
+        saved = _saved(folder)
+        if saved is not None:
+            return _override(saved, values), folder
+        if mode.takes_config and "://" not in folder:
+            raise ValueError(
+                f"no run in {folder!r}: train first, or name another folder "
+                "with --model_dir"
+            )
+    if values.dataset_cfg is None and not mode.opens_run:
+        print(
+            f"No data set named: {settings.model_name} is trained on "
+            f"{settings.dataset_cfg}, the embedded data set; the run's folder "
+            f"is {folder}",
+            flush=True,
+        )
+    return settings, folder
+
+
+def _override(saved, values):
+    settings = config.override(
+        saved, values.hparam_str, data_dir=values.data_dir
     )
+    return _with_tpu(settings, values)
+
+
+def _with_tpu(settings, values):
+    names = ("tpu", "tpu_zone", "gcp_project")
+    given = {f"runtime.{name}": values[name].value for name in names}
+    if values.tpu is not None:
+        given["runtime.strategy"] = "tpu"
+    return config.override(
+        settings, {key: v for key, v in given.items() if v is not None}
+    )
+
+
+def _prepare_environment(mode_name):
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    backend = os.environ["KERAS_BACKEND"]
+    if backend != "tensorflow":
+        raise ValueError(
+            f"KERAS_BACKEND must be 'tensorflow' for --mode={mode_name}; other "
+            f"backends run the model alone. Received: {backend!r}"
+        )
 
 
 def _run(argv):
-    values, inputs = _parse(argv)
-    if values.help:
-        print(_help())
-        return
+    """Does what the arguments say; returns the exit code."""
+    if command_line.wants_help(argv):
+        about = {name: mode.what for name, mode in MODES.items()}
+        print(command_line.help_text(argv[0], about))
+        return 0
+    values, inputs = command_line.parse(argv)
     if values.version:
-        print(__version__)
-        return
+        print(command_line.version())
+        return 0
     if values.image_path is not None:
         inputs = [*inputs, values.image_path]
     _check(values, inputs)
     mode = MODES[values.mode]
-    config, model_dir = _resolve(values)
+    settings, model_dir = _resolve(values, mode)
     arguments = {name: values[name].value for name in mode.flags}
     if mode.takes_inputs:
         arguments["inputs"] = inputs
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _prepare_environment(values.mode)
     module = importlib.import_module(f"efficientnetv2.{mode.module}")
-    function = getattr(module, mode.function)
-    if mode.takes_config:
-        function(config, model_dir, **arguments)
-    else:
-        function(model_dir, **arguments)
+    positional = (settings, model_dir) if mode.takes_config else (model_dir,)
+    result = getattr(module, mode.function)(*positional, **arguments)
+    return result if isinstance(result, int) else 0
+
+
+def _describe(error):
+    """One line about what a user can mend; None for an error of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename is not None else ""
+        return f"{error.strerror}{where}"
+    if isinstance(error, (ValueError, OSError)):
+        return text or type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package == "efficientnetv2":
+            return None
+        return f"the package {package!r} is not installed"
+    names = {f"{c.__module__}.{c.__qualname__}" for c in type(error).__mro__}
+    if _TENSORFLOW_ERROR in names:
+        return f"{text} (--debug shows where)"
+    return None
 
 
 def main(argv):
@@ -265,16 +255,22 @@ def main(argv):
         argv: The program's name, flags and pictures.
 
     Returns:
-        The exit code: 0, 1 after an error, 130 after ctrl-C.
+        The exit code: 0; 1 after an error; 130 after ctrl-C; or the mode's.
     """
     try:
-        _run(argv)
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        if "--debug" in argv:
+        print("\nInterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has gone; what is still buffered must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except Exception as error:
+        line = _describe(error)
+        if line is None or "--debug" in argv:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr)
         return 1
-    return 0

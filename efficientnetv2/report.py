@@ -1,0 +1,261 @@
+"""The report of a run: curves.png, drawn from the rows of metrics.jsonl.
+
+A row is a JSON object with `step` (counted from the run's start), `kind`
+('train' or 'eval') and figures: `loss`, `accuracy` (0 to 1), `learning_rate`,
+`image_size` (pixels), `stage` (from 0). A figure may be missing or null.
+"""
+
+import io
+import json
+import math
+import os
+import sys
+
+from efficientnetv2 import config
+
+METRICS_NAME = "metrics.jsonl"
+CURVES_NAME = "curves.png"
+_MANY_ROWS = 60  # above, a mean over neighbours is drawn over the plain line
+_TRAIN_COLOR = "#1f6fb4"
+_EVAL_COLOR = "#d1495b"
+_STAGE_COLORS = ("#f1f4f8", "#dfe6ef")
+
+
+def _open(path, mode):
+    if "://" not in path:
+        return open(path, mode)
+    import tensorflow as tf  # remote: gs://...
+
+    return tf.io.gfile.GFile(path, mode)
+
+
+def read_metrics(model_dir):
+    """Reads metrics.jsonl.
+
+    A resumed run writes the steps after its checkpoint again: the later row
+    counts. A line that a kill tore is left out.
+
+    Args:
+        model_dir: The run's folder.
+
+    Returns:
+        (train rows, eval rows): two lists of dicts in order of `step`.
+
+    Raises:
+        ValueError: if there is no such file or no row in it.
+    """
+    path = os.path.join(model_dir, METRICS_NAME)
+    try:
+        with _open(path, "r") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        raise ValueError(
+            f"no {METRICS_NAME} in {model_dir!r}: nothing was trained there"
+        ) from None
+    rows = {"train": {}, "eval": {}}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            rows[row["kind"]][row["step"]] = row
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    if not rows["train"] and not rows["eval"]:
+        raise ValueError(f"no rows in {path!r}")
+    return tuple(
+        [found[step] for step in sorted(found)] for found in rows.values()
+    )
+
+
+def series(rows, figure):
+    """The points of one figure.
+
+    Args:
+        rows: Rows of `read_metrics`.
+        figure: Key of the figure.
+
+    Returns:
+        (steps, values): two lists, without missing and non-finite values.
+    """
+    points = [
+        (row["step"], row[figure])
+        for row in rows
+        if isinstance(row.get(figure), (int, float))
+        and math.isfinite(row[figure])
+    ]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def stage_spans(rows):
+    """Where the stages lie.
+
+    Args:
+        rows: Training rows of `read_metrics`.
+
+    Returns:
+        List of (first step, end step, stage, image size): stages in order,
+        without gaps between them.
+    """
+    spans = []
+    begin = 0
+    for row in rows:
+        stage, size = row.get("stage"), row.get("image_size")
+        if stage is None:
+            continue
+        if not spans or spans[-1][2] != stage:
+            spans.append((begin, row["step"], stage, size))
+        spans[-1] = (*spans[-1][:1], row["step"], stage, size)
+        begin = row["step"]
+    return spans
+
+
+def _mean_of_neighbours(values, reach):
+    """Means over `reach` values on both sides, fewer at the ends."""
+    windows = (
+        values[max(0, i - reach) : i + reach + 1] for i in range(len(values))
+    )
+    return [sum(window) / len(window) for window in windows]
+
+
+def _draw_pair(axes, train, evaluation, figure, scale=1.0):
+    """Draws a figure of training and evaluation; returns the eval points."""
+    steps, values = series(train, figure)
+    values = [scale * value for value in values]
+    if len(values) > _MANY_ROWS:
+        axes.plot(steps, values, color=_TRAIN_COLOR, alpha=0.3, linewidth=0.8)
+        values = _mean_of_neighbours(values, len(values) // 40)
+    if steps:
+        axes.plot(steps, values, color=_TRAIN_COLOR, label="training")
+    steps, values = series(evaluation, figure)
+    values = [scale * value for value in values]
+    if steps:
+        axes.plot(
+            steps,
+            values,
+            color=_EVAL_COLOR,
+            marker="o",
+            markersize=4,
+            clip_on=False,  # the last one lies on the edge
+            label="evaluation",
+        )
+    return steps, values
+
+
+def _shade_stages(panels, spans):
+    for begin, end, stage, size in spans:
+        for axes in panels:
+            axes.axvspan(
+                begin, end, color=_STAGE_COLORS[stage % 2], zorder=0, lw=0
+            )
+        label = f"stage {stage + 1}"
+        panels[0].text(
+            (begin + end) / 2,
+            1.02,
+            label if size is None else f"{label}\n{size} px",
+            transform=panels[0].get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )
+
+
+def _title(model_dir):
+    path = os.path.join(model_dir, "config.yaml")
+    try:
+        settings = config.read(path)
+    except (ValueError, OSError):
+        return os.path.basename(os.path.normpath(model_dir))
+    return f"{settings.model.name} on {settings.dataset_cfg}"
+
+
+def _draw(title, train, evaluation):
+    from matplotlib.figure import Figure  # without pyplot: no global state
+
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    panels = figure.subplots(
+        4, 1, sharex=True, gridspec_kw={"height_ratios": (3, 3, 1.3, 1.3)}
+    )
+    loss, accuracy, rate, size = panels
+    figure.suptitle(title, fontsize=13)
+
+    _draw_pair(loss, train, evaluation, "loss")
+    loss.set_ylabel("loss")
+    steps, values = _draw_pair(accuracy, train, evaluation, "accuracy", 100)
+    accuracy.set_ylabel("top-1 accuracy, %")
+    if values:
+        best = max(values)
+        accuracy.annotate(
+            f"best {best:.1f} %",
+            (steps[values.index(best)], best),
+            xytext=(-8, -16),
+            textcoords="offset points",
+            ha="right",
+            color=_EVAL_COLOR,
+        )
+    rate.plot(*series(train, "learning_rate"), color="#4a4a4a")
+    rate.set_ylabel("learning rate")
+    rate.set_ylim(bottom=0)
+    size.plot(
+        *series(train, "image_size"), color="#4a4a4a", drawstyle="steps-pre"
+    )
+    size.set_ylabel("image size, px")
+    size.set_xlabel("step")
+    _shade_stages(panels, stage_spans(train))
+    last_step = max(row["step"] for row in (*train, *evaluation))
+    size.set_xlim(0, max(last_step, 1))
+    for axes in panels:
+        axes.grid(color="white", linewidth=1)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in (loss, accuracy):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
+    return figure
+
+
+def draw(model_dir):
+    """Draws loss, accuracy, learning rate and image size of a run.
+
+    Args:
+        model_dir: The run's folder, with metrics.jsonl.
+
+    Returns:
+        Path of the picture, <model_dir>/curves.png.
+
+    Raises:
+        ValueError: if there are no metrics, or matplotlib is not installed.
+    """
+    model_dir = os.fspath(model_dir)
+    train, evaluation = read_metrics(model_dir)
+    try:
+        figure = _draw(_title(model_dir), train, evaluation)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{CURVES_NAME} needs {error.name}: "
+            "pip install 'efficientnetv2[report]'"
+        ) from None
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    path = os.path.join(model_dir, CURVES_NAME)
+    with _open(path, "wb") as file:
+        file.write(picture.getvalue())
+    print(f"curves: {path}", flush=True)
+    return path
+
+
+def curves(model_dir):
+    """Draws like `draw`; what hinders it is one line and no error.
+
+    For the end of a training run, which a missing plotting library or a full
+    disk must not turn into a failure.
+
+    Args:
+        model_dir: The run's folder, with metrics.jsonl.
+
+    Returns:
+        Path of the picture, or None.
+    """
+    try:
+        return draw(model_dir)
+    except (ValueError, OSError) as error:
+        print(f"no {CURVES_NAME}: {error}", file=sys.stderr)
+        return None
