@@ -233,3 +233,25 @@ def load(model_name, dataset_cfg=None, overrides="", *, data_dir=None):
     if data_dir is not None:
         settings["data.data_dir"] = str(data_dir)
     return _build(str(model_name), dataset_cfg, settings)
+
+
+def override(config, overrides="", *, data_dir=None):
+    """Replaces some settings, as those of a run that was saved.
+
+    Args:
+        config: A `Config`.
+        overrides: As for `load`.
+        data_dir: As for `load`.
+
+    Returns:
+        A new `Config`.
+
+    Raises:
+        ValueError: as `load` does.
+    """
+    settings = config_schema.flatten(config)
+    items = config_layers.parse_overrides(overrides)
+    settings |= config_layers.settings(items, "the overrides")
+    if data_dir is not None:
+        settings["data.data_dir"] = str(data_dir)
+    return _build(config.model_name, config.dataset_cfg, settings)
