@@ -1,0 +1,121 @@
+"""Learning-rate schedules: linear warm-up, then decay counted from step 0."""
+
+import difflib
+import math
+
+import keras
+
+DECAYS = ("exponential", "cosine", "linear", "constant")
+
+
+@keras.saving.register_keras_serializable("efficientnetv2")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """See `learning_rate`, which makes and checks one."""
+
+    def __init__(
+        self,
+        initial_lr,
+        steps_per_epoch,
+        lr_decay_type="exponential",
+        decay_factor=0.97,
+        decay_epochs=2.4,
+        total_steps=None,
+        warmup_epochs=5,
+        minimal_lr=0.0,
+    ):
+        self.initial_lr = initial_lr
+        self.steps_per_epoch = steps_per_epoch
+        self.lr_decay_type = lr_decay_type
+        self.decay_factor = decay_factor
+        self.decay_epochs = decay_epochs
+        self.total_steps = total_steps
+        self.warmup_epochs = warmup_epochs
+        self.minimal_lr = minimal_lr
+
+    def __call__(self, step):
+        ops = keras.ops
+        step = ops.cast(step, "float32")
+        rate = ops.maximum(self._decayed(step), self.minimal_lr)
+        warmup_steps = int(self.warmup_epochs * self.steps_per_epoch)
+        if not warmup_steps:
+            return rate
+        warming = self.initial_lr * step / warmup_steps
+        return ops.where(step < warmup_steps, warming, rate)
+
+    def _decayed(self, step):
+        ops = keras.ops
+        if self.lr_decay_type == "exponential":
+            decay_steps = self.steps_per_epoch * self.decay_epochs
+            decays = ops.floor(step / decay_steps)
+            return self.initial_lr * ops.power(self.decay_factor, decays)
+        if self.lr_decay_type == "constant":
+            return self.initial_lr + 0.0 * step
+        done = ops.minimum(step / self.total_steps, 1.0)
+        if self.lr_decay_type == "linear":
+            return self.initial_lr * (1.0 - done)
+        return 0.5 * self.initial_lr * (1.0 + ops.cos(math.pi * done))
+
+    def get_config(self):
+        return dict(vars(self))
+
+
+def learning_rate(
+    initial_lr,
+    steps_per_epoch,
+    *,
+    lr_decay_type="exponential",
+    decay_factor=0.97,
+    decay_epochs=2.4,
+    total_steps=None,
+    warmup_epochs=5,
+    minimal_lr=0.0,
+):
+    """Makes the learning-rate schedule of a run.
+
+    The decay is counted from step 0, not from the end of the warm-up; the
+    exponential one goes down in steps (arXiv 2104.00298, section 5.1).
+
+    Args:
+        initial_lr: Peak learning rate, > 0.
+        steps_per_epoch: Steps in an epoch, >= 1.
+        lr_decay_type: 'exponential', 'cosine', 'linear' or 'constant'.
+        decay_factor: Exponential: factor at each decay, in (0, 1].
+        decay_epochs: Exponential: epochs between decays, > 0.
+        total_steps: Cosine and linear: steps until 0.
+        warmup_epochs: Linear warm-up from 0, epochs, >= 0.
+        minimal_lr: Lower bound after the warm-up, >= 0.
+
+    Returns:
+        A Keras `LearningRateSchedule`: step -> float32 scalar.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+    if lr_decay_type not in DECAYS:
+        near = difflib.get_close_matches(str(lr_decay_type), DECAYS, n=1)
+        hint = f" (nearest: {near[0]!r})" if near else ""
+        raise ValueError(
+            f"lr_decay_type must be one of {', '.join(DECAYS)}. "
+            f"Received: {lr_decay_type!r}{hint}"
+        )
+    if initial_lr <= 0:
+        raise ValueError(f"initial_lr must be > 0. Received: {initial_lr}")
+    if steps_per_epoch < 1:
+        raise ValueError(
+            f"steps_per_epoch must be >= 1. Received: {steps_per_epoch}"
+        )
+    if lr_decay_type in ("cosine", "linear") and not total_steps:
+        raise ValueError(
+            f"total_steps must be given for {lr_decay_type!r}. "
+            f"Received: {total_steps}"
+        )
+    return WarmupDecay(
+        initial_lr,
+        steps_per_epoch,
+        lr_decay_type,
+        decay_factor,
+        decay_epochs,
+        total_steps,
+        warmup_epochs,
+        minimal_lr,
+    )
