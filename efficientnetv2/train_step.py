@@ -149,6 +149,9 @@ class TrainStep:
         labels = dense_labels(batch["label"], self.settings.num_classes)
         if "mix_lambda" in batch:
             images, labels = mixing.apply(
-                images, labels, batch["mix_lambda"], batch["mix_box"]
+                images,
+                labels,
+                mix_lambda=batch["mix_lambda"],
+                mix_box=batch["mix_box"],
             )
         return keras.ops.cast(images, self.model.compute_dtype), labels
