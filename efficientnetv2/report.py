@@ -44,13 +44,14 @@ def read_metrics(model_dir):
     Raises:
         ValueError: if there is no such file or no row in it.
     """
-    path = os.path.join(model_dir, METRICS_NAME)
+    path = os.path.join(os.fspath(model_dir), METRICS_NAME)
     try:
         with _open(path, "r") as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
         raise ValueError(
-            f"no {METRICS_NAME} in {model_dir!r}: nothing was trained there"
+            f"no {METRICS_NAME} in {str(model_dir)!r}: nothing was "
+            "trained there"
         ) from None
     rows = {"train": {}, "eval": {}}
     for line in lines:
@@ -175,6 +176,7 @@ def _draw(title, train, evaluation):
         4, 1, sharex=True, gridspec_kw={"height_ratios": (3, 3, 1.3, 1.3)}
     )
     loss, accuracy, rate, size = panels
+    last_step = max(row["step"] for row in (*train, *evaluation))
     figure.suptitle(title, fontsize=13)
 
     _draw_pair(loss, train, evaluation, "loss")
@@ -183,12 +185,14 @@ def _draw(title, train, evaluation):
     accuracy.set_ylabel("top-1 accuracy, %")
     if values:
         best = max(values)
+        step = steps[values.index(best)]
+        to_the_left = step > last_step / 2
         accuracy.annotate(
             f"best {best:.1f} %",
-            (steps[values.index(best)], best),
-            xytext=(-8, -16),
+            (step, best),
+            xytext=(-8 if to_the_left else 8, -16),
             textcoords="offset points",
-            ha="right",
+            ha="right" if to_the_left else "left",
             color=_EVAL_COLOR,
         )
     rate.plot(*series(train, "learning_rate"), color="#4a4a4a")
@@ -200,7 +204,6 @@ def _draw(title, train, evaluation):
     size.set_ylabel("image size, px")
     size.set_xlabel("step")
     _shade_stages(panels, stage_spans(train))
-    last_step = max(row["step"] for row in (*train, *evaluation))
     size.set_xlim(0, max(last_step, 1))
     for axes in panels:
         axes.grid(color="white", linewidth=1)
