@@ -18,20 +18,6 @@ def _one_of(*values):
 
 
 RANGES = {
-    "model.family": _one_of("v1", "v2"),
-    "model.width_coefficient": _POSITIVE,
-    "model.depth_coefficient": _POSITIVE,
-    "model.feature_size": _AT_LEAST_ONE,
-    "model.dropout_rate": _RATE,
-    "model.survival_prob": _PROBABILITY,
-    "model.bn_type": _one_of(None, "local", "gn"),
-    "model.bn_momentum": _RATE,
-    "model.bn_epsilon": _POSITIVE,
-    "model.gn_groups": _AT_LEAST_ONE,
-    "model.conv_dropout": _RATE,
-    "model.depth_divisor": _AT_LEAST_ONE,
-    "model.min_depth": _AT_LEAST_ONE,
-    "model.data_format": _one_of("channels_last", "channels_first"),
     "train.stages": _NOT_NEGATIVE,
     "train.epochs": _AT_LEAST_ONE,
     "train.min_steps": _NOT_NEGATIVE,
@@ -148,8 +134,6 @@ def check(values):
     """
     _check_ranges(values)
     block_spec.decode(values["model.blocks"])
-    if not values["model.blocks"]:
-        raise ValueError("model.blocks must hold a block string. Received: ()")
     _check_stages(values)
     if not values["train.min_steps"]:  # with it the data decide the length
         check_length(values, values["train.epochs"])

@@ -14,6 +14,7 @@ import pathlib
 import yaml
 
 from efficientnetv2 import block_spec
+from efficientnetv2.architecture import Architecture, Variant
 
 _V1_BLOCKS = (
     "r1_k3_s1_e1_i32_o16_se0.25",
@@ -67,80 +68,6 @@ _V2_XL_BLOCKS = (
     "r32_k3_s2_e6_i256_o512_se0.25",
     "r8_k3_s1_e6_i512_o640_se0.25",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """All that decides a model's variables and its outputs.
-
-    Args:
-        name: Name of the variant, also the Keras model's name.
-        family: 'v1' or 'v2'; decides the channel rounding.
-        blocks: Block strings, one a stage.
-        width_coefficient: Factor on channels.
-        depth_coefficient: Factor on the number of blocks.
-        feature_size: Channels of the last convolution before scaling.
-        dropout_rate: Dropout before the classifier, in [0, 1).
-        survival_prob: Survival probability of the last residual branch, in
-            (0, 1]; 1 turns stochastic depth off.
-        act_fn: Activation, see `layers.ACTIVATIONS`.
-        bn_type: None (synchronised over replicas), 'local' (each replica by
-            itself) or 'gn' (group normalisation).
-        bn_momentum: Momentum of the moving statistics, in [0, 1).
-        bn_epsilon: Added to the variance, > 0.
-        gn_groups: Groups of group normalisation.
-        conv_dropout: Dropout inside expanding blocks, in [0, 1), or None.
-        headbias: Start value of the classifier's bias, or None for 0.
-        local_pooling: Accepted for old recipes; it is the global mean.
-        depth_divisor: Channels are multiples of this.
-        min_depth: Smallest number of channels.
-        data_format: 'channels_last' or 'channels_first'.
-    """
-
-    name: str
-    family: str
-    blocks: tuple[str, ...]
-    width_coefficient: float = 1.0
-    depth_coefficient: float = 1.0
-    feature_size: int = 1280
-    dropout_rate: float = 0.2
-    survival_prob: float = 0.8
-    act_fn: str = "silu"
-    bn_type: str | None = None
-    bn_momentum: float = 0.9
-    bn_epsilon: float = 1e-3
-    gn_groups: int = 8
-    conv_dropout: float | None = None
-    headbias: float | None = None
-    local_pooling: bool = False
-    depth_divisor: int = 8
-    min_depth: int = 8
-    data_format: str = "channels_last"
-
-
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """A published model: its architecture and what was printed about it.
-
-    Args:
-        architecture: The `Architecture`.
-        train_size: Largest training image size, pixels.
-        eval_size: Evaluation image size, pixels.
-        preprocessing: Style of `data.preprocess` its weights expect: 'v2'
-            is (x - 128) / 128, 'v1' is ImageNet mean and deviation.
-        billions_multiply_adds: Published figure at `eval_size`, or None.
-        imagenet_top1: Published accuracy in percent after training on
-            ImageNet-1k alone, or None.
-        imagenet21k_top1: The same after ImageNet-21k pretraining, or None.
-    """
-
-    architecture: Architecture
-    train_size: int
-    eval_size: int
-    preprocessing: str
-    billions_multiply_adds: float | None = None
-    imagenet_top1: float | None = None
-    imagenet21k_top1: float | None = None
 
 
 def _v2(name, blocks, train_size, eval_size, dropout_rate, **rest):
@@ -241,16 +168,9 @@ _PUBLISHED = (
 VARIANTS = {variant.architecture.name: variant for variant in _PUBLISHED}
 
 
-def _check_data(data, origin):
-    if not isinstance(data, dict) or "blocks" not in data:
-        raise ValueError(f"{origin} must hold a mapping with the key 'blocks'")
-    blocks = data["blocks"]
-    if not isinstance(blocks, list):
-        raise ValueError(
-            f"blocks must be a list of block strings. "
-            f"Received: {blocks!r} in {origin}"
-        )
-    block_spec.decode(blocks)  # raises with the string
+def _nearest(word, names):
+    near = difflib.get_close_matches(str(word), names, n=1)
+    return f" (nearest: {near[0]!r})" if near else ""
 
 
 def from_blocks(blocks, *, name="custom", family="v2", **settings):
@@ -266,18 +186,18 @@ def from_blocks(blocks, *, name="custom", family="v2", **settings):
         A `Variant`; sizes default to V2-S's, preprocessing to 'v2'.
 
     Raises:
-        ValueError: for a bad block string or an unknown field.
+        ValueError: for a bad block string, an unknown field or a value that
+            is out of range.
     """
     block_spec.decode(blocks)
-    if family not in ("v1", "v2"):
-        raise ValueError(f"family must be 'v1' or 'v2'. Received: {family!r}")
     outer = {f.name for f in dataclasses.fields(Variant)} - {"architecture"}
     inner = {f.name for f in dataclasses.fields(Architecture)}
     for key in settings:
         if key not in outer | inner:
-            near = difflib.get_close_matches(key, outer | inner, n=1)
-            hint = f" (nearest: {near[0]!r})" if near else ""
-            raise ValueError(f"unknown key {key!r} in model {name!r}{hint}")
+            raise ValueError(
+                f"unknown key {key!r} in model {name!r}"
+                f"{_nearest(key, outer | inner)}"
+            )
     architecture = Architecture(
         name,
         family,
@@ -291,17 +211,22 @@ def from_blocks(blocks, *, name="custom", family="v2", **settings):
 
 def _read(path):
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"model file not found: {str(path)!r}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = str(error).splitlines()[0]
         raise ValueError(f"{str(path)!r} is not YAML: {problem}") from None
-    _check_data(data, repr(str(path)))
-    data = dict(data)
-    return from_blocks(
-        data.pop("blocks"), name=data.pop("name", path.stem), **data
-    )
+    if not isinstance(data, dict) or "blocks" not in data:
+        raise ValueError(
+            f"{str(path)!r} must hold a mapping with the key 'blocks'"
+        )
+    settings = {str(key): value for key, value in data.items()}
+    settings.setdefault("name", path.stem)
+    try:
+        return from_blocks(settings.pop("blocks"), **settings)
+    except ValueError as error:
+        raise ValueError(f"{error} in {str(path)!r}") from None
 
 
 def lookup(name):
@@ -310,7 +235,7 @@ def lookup(name):
     Args:
         name: A published name, the path of a YAML file with the key `blocks`
             (and any field of `Variant` or `Architecture`), or block strings
-            joined by ';'.
+            joined by ';' or in a list.
 
     Returns:
         A `Variant`.
@@ -318,15 +243,15 @@ def lookup(name):
     Raises:
         ValueError: for an unknown name (with the nearest one) or a bad file.
     """
+    if isinstance(name, (list, tuple)):
+        return from_blocks(name)
     if name in VARIANTS:
         return VARIANTS[name]
     if str(name).endswith((".yaml", ".yml")):
         return _read(pathlib.Path(name))
     if ";" in str(name) or str(name).count("_") >= 5:
-        return from_blocks(str(name).split(";"))
-    near = difflib.get_close_matches(str(name), VARIANTS, n=1)
-    hint = f" (nearest: {near[0]!r})" if near else ""
+        return from_blocks(str(name).rstrip(";").split(";"))
     raise ValueError(
         f"model_name must be one of {', '.join(VARIANTS)}, a YAML file or "
-        f"block strings. Received: {name!r}{hint}"
+        f"block strings. Received: {name!r}{_nearest(name, VARIANTS)}"
     )
