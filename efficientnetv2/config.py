@@ -70,17 +70,24 @@ def _variant_settings(variant):
     return settings
 
 
+def _section(section, settings):
+    prefix = f"{section}."
+    fields = {
+        key.removeprefix(prefix): value
+        for key, value in settings.items()
+        if key.startswith(prefix)
+    }
+    try:
+        return config_schema.SECTIONS[section](**fields)
+    except ValueError as error:  # an architecture checks itself
+        raise ValueError(f"{prefix}{error}") from None
+
+
 def _build(model_name, dataset_cfg, settings):
-    sections = {}
-    for section, cls in config_schema.SECTIONS.items():
-        prefix = f"{section}."
-        sections[section] = cls(
-            **{
-                key.removeprefix(prefix): value
-                for key, value in settings.items()
-                if key.startswith(prefix)
-            }
-        )
+    sections = {
+        section: _section(section, settings)
+        for section in config_schema.SECTIONS
+    }
     return Config(model_name=model_name, dataset_cfg=dataset_cfg, **sections)
 
 
@@ -193,6 +200,15 @@ def difference(old, new):
     ]
 
 
+def _last_word(overrides, data_dir):
+    """The topmost layers: what was given by hand."""
+    mapping, origin = config_layers.parse_overrides(overrides)
+    settings = config_layers.settings(mapping, origin)
+    if data_dir is not None:
+        settings["data.data_dir"] = str(data_dir)
+    return settings
+
+
 def load(model_name, dataset_cfg=None, overrides="", *, data_dir=None):
     """Makes the settings of a run.
 
@@ -228,10 +244,7 @@ def load(model_name, dataset_cfg=None, overrides="", *, data_dir=None):
     for path in paths:
         recipe = config_layers.read_yaml(path)
         settings |= config_layers.settings(recipe, repr(str(path)))
-    items = config_layers.parse_overrides(overrides)
-    settings |= config_layers.settings(items, "the overrides")
-    if data_dir is not None:
-        settings["data.data_dir"] = str(data_dir)
+    settings |= _last_word(overrides, data_dir)
     return _build(str(model_name), dataset_cfg, settings)
 
 
@@ -250,8 +263,5 @@ def override(config, overrides="", *, data_dir=None):
         ValueError: as `load` does.
     """
     settings = config_schema.flatten(config)
-    items = config_layers.parse_overrides(overrides)
-    settings |= config_layers.settings(items, "the overrides")
-    if data_dir is not None:
-        settings["data.data_dir"] = str(data_dir)
+    settings |= _last_word(overrides, data_dir)
     return _build(config.model_name, config.dataset_cfg, settings)

@@ -30,13 +30,14 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused below
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"doubled key {key.value!r}",
                     problem_mark=key.start_mark,
                 )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -102,16 +103,18 @@ def parse_overrides(overrides):
             A comma ends a value only where `name=` follows.
 
     Returns:
-        A dict, its values text where they came as text.
+        (mapping, origin): the values, text where they came as text, and
+        where they come from, for messages.
 
     Raises:
         ValueError: if an item has no '=' or a key comes twice.
     """
+    origin = "the overrides"
     if isinstance(overrides, dict):
-        return overrides
+        return overrides, origin
     text = str(overrides or "").strip()
     if _is_yaml_path(text):
-        return read_yaml(text)
+        return read_yaml(text), repr(text)
     items = {}
     for item in _ITEM.split(text) if text else ():
         key, equals, value = item.partition("=")
@@ -122,9 +125,9 @@ def parse_overrides(overrides):
                 f"Received: {item!r}"
             )
         if key in items:
-            raise ValueError(f"doubled key {key!r} in the overrides")
+            raise ValueError(f"doubled key {key!r} in {origin}")
         items[key] = value.strip()
-    return items
+    return items, origin
 
 
 def _dotted(data, origin, prefix=""):
@@ -143,18 +146,17 @@ def _dotted(data, origin, prefix=""):
 
 
 def _hint(key):
-    """Names the nearest key: first by the part after the dot, then whole."""
+    """Names the nearest key, at the end of a message."""
+    section, _, name = key.casefold().rpartition(".")
     keys = list(config_schema.TYPES)
-    leaf = key.rsplit(".", maxsplit=1)[-1]
-    for known in keys:
-        if known.split(".")[1] == leaf:
-            return f" (nearest: {known!r})"
-    hint = config_types.nearest(key, keys)
-    if hint:
-        return hint
-    by_leaf = {known.split(".")[1]: known for known in keys}
-    near = config_types.closest(leaf, by_leaf)
-    return f" (nearest: {by_leaf[near]!r})" if near else ""
+    anywhere = {known.split(".")[1]: known for known in reversed(keys)}
+    here = {k.split(".")[1]: k for k in keys if k.startswith(f"{section}.")}
+    same = {n: k for n, k in (anywhere | here).items() if n == name}
+    for names in (same, here, anywhere):
+        near = config_types.closest(name, names)
+        if near:
+            return f" (nearest: {names[near]!r})"
+    return config_types.nearest(key, keys)
 
 
 def settings(data, origin):

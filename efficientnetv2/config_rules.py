@@ -12,11 +12,6 @@ _PROBABILITY = ("> 0 and <= 1", lambda x: 0 < x <= 1)
 _FRACTION = (">= 0 and <= 1", lambda x: 0 <= x <= 1)
 
 
-def _one_of(*values):
-    words = ", ".join("none" if v is None else v for v in values)
-    return f"one of {words}", lambda x: x in values
-
-
 RANGES = {
     "train.stages": _NOT_NEGATIVE,
     "train.epochs": _AT_LEAST_ONE,
