@@ -1,5 +1,7 @@
 """Losses: cross entropy of each example, and L2."""
 
+import re
+
 import keras
 
 
@@ -41,6 +43,20 @@ def cross_entropy(labels, logits, *, label_smoothing=0.0, loss_type="softmax"):
     raise ValueError(
         f"loss_type must be 'softmax' or 'sigmoid'. Received: {loss_type!r}"
     )
+
+
+def decayed_variables(variables, exclude):
+    """The variables that L2 covers: those whose path `exclude` misses.
+
+    Args:
+        variables: Keras variables.
+        exclude: Regular expression, matched from the start of the path.
+
+    Returns:
+        A list of variables.
+    """
+    pattern = re.compile(exclude)
+    return [v for v in variables if not pattern.match(v.path)]
 
 
 def l2(kernels):

@@ -1,7 +1,6 @@
 """One optimisation step, compiled, on any number of replicas."""
 
 import dataclasses
-import re
 
 import keras
 import tensorflow as tf
@@ -40,20 +39,6 @@ class StepSettings:
     jit_compile: bool = False
 
 
-def decayed_variables(variables, exclude):
-    """The variables that L2 covers: those whose path `exclude` misses.
-
-    Args:
-        variables: Keras variables.
-        exclude: Regular expression, matched from the start of the path.
-
-    Returns:
-        A list of variables.
-    """
-    pattern = re.compile(exclude)
-    return [v for v in variables if not pattern.match(v.path)]
-
-
 def dense_labels(labels, num_classes):
     """Labels as float32 [batch, classes], from ints or multi-label rows."""
     if labels.dtype.is_integer:
@@ -82,7 +67,7 @@ class TrainStep:
         self.strategy = strategy
         self.settings = settings
         self.variables = list(variables or model.trainable_variables)
-        self.decayed = decayed_variables(
+        self.decayed = losses.decayed_variables(
             self.variables, settings.weight_decay_exclude
         )
         self._call = tf.function(self._distributed, reduce_retracing=True)
