@@ -31,7 +31,7 @@ _NAMES = {
     "se": "se_ratio",
     "c": "fused",
 }
-_INTEGER = re.compile(r"(?:0|[1-9][0-9]*)")
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 _DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?")
 
 
@@ -69,6 +69,7 @@ class BlockSpec:
         for field in (
             "num_repeat",
             "kernel_size",
+            "strides",
             "expand_ratio",
             "input_filters",
             "output_filters",
@@ -78,17 +79,32 @@ class BlockSpec:
             raise ValueError(
                 f"kernel_size must be odd. Received: {self.kernel_size}"
             )
-        if self.strides not in (1, 2):
-            raise ValueError(f"strides must be 1 or 2. Received: {self.strides}")
-        if self.se_ratio is not None and not 0 < self.se_ratio <= 1:
+        if self.strides > 2:
             raise ValueError(
-                f"se_ratio must lie in (0, 1]. Received: {self.se_ratio}"
+                f"strides must be 1 or 2. Received: {self.strides}"
             )
+        ratio = self.se_ratio
+        if ratio is not None and not (_is_number(ratio) and 0 < ratio <= 1):
+            raise ValueError(
+                f"se_ratio must lie in (0, 1]. Received: {ratio!r}"
+            )
+        for field in ("fused", "id_skip"):
+            value = getattr(self, field)
+            if not isinstance(value, bool):
+                raise ValueError(
+                    f"{field} must be True or False. Received: {value!r}"
+                )
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_positive(field, value):
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{field} must be an integer >= 1. Received: {value!r}")
+        raise ValueError(
+            f"{field} must be a whole number >= 1. Received: {value!r}"
+        )
 
 
 def _split(token, string):
@@ -102,7 +118,7 @@ def _split(token, string):
     value = match.group(2)
     pattern = _DECIMAL if key == "se" else _INTEGER
     if not pattern.fullmatch(value):
-        kind = "a number" if key == "se" else "a whole number"
+        kind = "a number" if key == "se" else "a whole number below 10^9"
         raise ValueError(
             f"{_NAMES[key]} must be {kind}. Received: {token!r} in {string!r}"
         )
@@ -150,7 +166,7 @@ def _encode_one(block):
         f"o{block.output_filters}",
     ]
     if block.se_ratio is not None:
-        parts.append(f"se{block.se_ratio!r}")
+        parts.append(f"se{float(block.se_ratio)!r}")
     if block.fused:
         parts.append("c1")
     if not block.id_skip:
@@ -171,9 +187,9 @@ def decode(strings):
         ValueError: for an unknown, missing or doubled key or an impossible
             value; the message shows the string.
     """
-    if isinstance(strings, str):
+    if not isinstance(strings, (list, tuple)):
         raise ValueError(
-            f"strings must be a list of block strings. Received: {strings!r}"
+            f"blocks must be a list of block strings. Received: {strings!r}"
         )
     return tuple(_decode_one(string) for string in strings)
 
