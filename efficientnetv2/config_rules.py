@@ -36,6 +36,7 @@ RANGES = {
     "eval.steps": _AT_LEAST_ONE,
     "eval.every_epochs": _AT_LEAST_ONE,
     "data.num_classes": (">= 2", lambda x: x >= 2),
+    "data.min_area": _PROBABILITY,
     "data.ibase": _AT_LEAST_ONE,
     "data.ram": _NOT_NEGATIVE,
     "data.ram_start": _NOT_NEGATIVE,

@@ -108,6 +108,9 @@ class DataConfig:
     label_offset: int = 1
     # Crop and normalisation, see `data.preprocess`. Default: the variant's.
     preprocessing: Literal["v1", "v2", "ft"]
+    # Smallest area of a training crop, share of the picture. None: as the
+    # preprocessing has it (0.05, v1 0.08).
+    min_area: float | None = None
     augname: Literal[
         "randaug", "autoaug", "effnetv1_autoaug", "cutout", "none"
     ] = "randaug"
