@@ -6,9 +6,31 @@ kernel, in any float type; over several replicas it computes the moments of
 the global batch. Other backends take Keras's own code.
 """
 
+import contextlib
+import contextvars
+
 import keras
 
+_MOMENTUM = contextvars.ContextVar("batch_norm_momentum", default=None)
 _KERNEL_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@contextlib.contextmanager
+def batch_norm_momentum(value):
+    """Replaces every layer's own momentum inside.
+
+    So a traced function can take the momentum as an argument. It reaches the
+    layers that use the fused kernel (TensorFlow, rank 4), not Keras's code.
+
+    Args:
+        value: A float32 scalar tensor or a float in [0, 1), or None to leave
+            each layer its own.
+    """
+    token = _MOMENTUM.set(value)
+    try:
+        yield
+    finally:
+        _MOMENTUM.reset(token)
 
 
 @keras.saving.register_keras_serializable("efficientnetv2")
@@ -119,8 +141,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs, mean, variance
 
     def _move(self, moving, value):
+        momentum = _MOMENTUM.get()
+        if momentum is None:
+            momentum = self.momentum
         moving = moving.value
-        moving.assign_sub((moving - value) * (1.0 - self.momentum))
+        moving.assign_sub((moving - value) * (1.0 - momentum))
 
     def get_config(self):
         return {**super().get_config(), "synchronized": self.synchronized}

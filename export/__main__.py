@@ -1,0 +1,152 @@
+"""`python -m export`: writes a trained model in formats of other programs."""
+
+import os
+import sys
+
+from absl import flags
+
+# Set before TensorFlow and Keras are imported, unless the user has set them.
+_ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # errors only
+    "GRPC_VERBOSITY": "ERROR",
+}
+# Rows: name, default (its type is the flag's), how help writes the value, help.
+_FLAGS = (
+    ("model_dir", None, "DIR", "folder of a run; its newest checkpoint"),
+    ("best", False, "", "take the run's best checkpoint instead"),
+    ("model_name", None, "NAME", "model of --weights"),
+    ("weights", None, "PATH", "a weights file or published weights"),
+    ("dataset_cfg", "imagenet", "NAME", "data set of --weights [imagenet]"),
+    ("hparam_str", "", "K=V,...", "settings of --weights"),
+    ("labels", None, "FILE", "class names, a line each"),
+    ("format", None, "NAME,...", "formats below, or all"),
+    ("export_dir", None, "DIR", "where to [<model_dir>/export/<format>]"),
+    ("overwrite", False, "", "replace what is there"),
+    ("debug", False, "", "print the traceback of an error"),
+    ("help", False, "", "print this"),
+)
+
+
+def _help():
+    from .formats import FORMATS
+
+    lines = [
+        "Writes a trained model in formats of other programs.",
+        "",
+        "  python -m export --model_dir=DIR --format=saved_model,hub",
+        "  python -m export --model_name=efficientnetv2-b0 --weights=FILE "
+        "--format=all",
+        "",
+        "Formats",
+        *(f"  {name:<14} {row.what}" for name, row in FORMATS.items()),
+        "",
+        "Flags",
+    ]
+    for name, _, value, what in _FLAGS:
+        flag = f"--{name}={value}" if value else f"--{name}"
+        lines.append(f"  {flag:<22} {what}")
+    return "\n".join(lines)
+
+
+def _parse(argv):
+    values = flags.FlagValues()
+    for name, default, _, _ in _FLAGS:
+        boolean = isinstance(default, bool)
+        define = flags.DEFINE_boolean if boolean else flags.DEFINE_string
+        define(name, default, "", flag_values=values)
+    try:
+        others = values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        from efficientnetv2.config_types import nearest
+
+        hint = nearest(error.flagname, [row[0] for row in _FLAGS])
+        raise ValueError(
+            f"unknown flag --{error.flagname}{hint}; --help lists the flags"
+        ) from None
+    except flags.Error as error:
+        raise ValueError(str(error)) from None
+    if others:
+        raise ValueError(f"export takes only flags. Received: {others[0]!r}")
+    return values
+
+
+def _read(values):
+    """The `Origin` that the flags name."""
+    from . import origin
+
+    names = origin.read_labels(values.labels) if values.labels else None
+    if values.model_dir is not None:
+        return origin.from_run(
+            values.model_dir, class_names=names, best=values.best
+        )
+    from efficientnetv2 import config
+
+    settings = config.load(
+        values.model_name, values.dataset_cfg, values.hparam_str
+    )
+    return origin.from_weights(settings, values.weights, class_names=names)
+
+
+def _check(values):
+    """Returns (formats, export_dir)."""
+    from . import formats, staging
+
+    chosen = formats.parse(values.format)
+    if values.model_dir is None and values.weights is None:
+        raise ValueError(
+            "say what to export: --model_dir=DIR, or --model_name=NAME with "
+            "--weights=PATH"
+        )
+    if values.model_dir is not None and values.weights is not None:
+        raise ValueError("give --model_dir or --weights, not both")
+    if values.weights is not None and values.model_name is None:
+        raise ValueError("--weights needs --model_name")
+    folder = values.export_dir
+    if folder is None and values.model_dir is None:
+        raise ValueError("--weights needs --export_dir")
+    if folder is None:
+        name = chosen[0] if len(chosen) == 1 else "all"
+        folder = os.path.join(values.model_dir, "export", name)
+    staging.check_free(folder, overwrite=values.overwrite)
+    return chosen, folder
+
+
+def _run(argv):
+    values = _parse(argv)
+    if values.help:
+        print(_help())
+        return
+    chosen, folder = _check(values)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from . import formats
+
+    formats.export(_read(values), folder, chosen, overwrite=values.overwrite)
+    print(f"exported to {folder}")
+
+
+def main(argv):
+    """Runs the export.
+
+    Args:
+        argv: The program's name and flags.
+
+    Returns:
+        The exit code: 0, 1 after an error, 130 after ctrl-C.
+    """
+    try:
+        _run(argv)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
