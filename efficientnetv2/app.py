@@ -11,19 +11,12 @@ import re
 import sys
 from typing import NamedTuple
 
-from efficientnetv2 import command_line, config
+from efficientnetv2 import command_line, config, startup
 from efficientnetv2.config_types import nearest
 
 INTERRUPTED = 130  # exit code after ctrl-C: 128 + SIGINT
 _PIPE_CLOSED = 141  # 128 + SIGPIPE, as `| head` ends other programs
 _TENSORFLOW_ERROR = "tensorflow.python.framework.errors_impl.OpError"
-
-# Set before TensorFlow and Keras are imported, unless the user has set them.
-_ENVIRONMENT = {
-    "KERAS_BACKEND": "tensorflow",
-    "TF_CPP_MIN_LOG_LEVEL": "2",  # errors only
-    "GRPC_VERBOSITY": "ERROR",
-}
 
 
 class Mode(NamedTuple):
@@ -193,10 +186,8 @@ def _with_tpu(settings, values):
     )
 
 
-def _prepare_environment(mode_name):
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    backend = os.environ["KERAS_BACKEND"]
+def _check_backend(mode_name):
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise ValueError(
             f"KERAS_BACKEND must be 'tensorflow' for --mode={mode_name}; other "
@@ -222,8 +213,9 @@ def _run(argv):
     arguments = {name: values[name].value for name in mode.flags}
     if mode.takes_inputs:
         arguments["inputs"] = inputs
-    _prepare_environment(values.mode)
-    module = importlib.import_module(f"efficientnetv2.{mode.module}")
+    _check_backend(values.mode)
+    with startup.quiet():
+        module = importlib.import_module(f"efficientnetv2.{mode.module}")
     positional = (settings, model_dir) if mode.takes_config else (model_dir,)
     result = getattr(module, mode.function)(*positional, **arguments)
     return result if isinstance(result, int) else 0

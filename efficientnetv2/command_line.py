@@ -19,7 +19,7 @@ _FLAGS = {
             "model_name",
             None,
             "NAME",
-            f"a model below, a YAML file or block strings [{DEFAULT_MODEL}]",
+            f"a model below or a YAML file [{DEFAULT_MODEL}]",
         ),
         (
             "dataset_cfg",
@@ -33,7 +33,7 @@ _FLAGS = {
             "hparam_str",
             "",
             "K=V,...",
-            "settings as train.epochs=10,data.ram=15, or a YAML file",
+            "settings: train.epochs=9,data.ram=15 or a YAML file",
         ),
         (
             "allow_config_change",

@@ -15,7 +15,7 @@ PACKAGE = "efficientnetv2"
 # stands here by its own name is one room. A new module needs a line here.
 FLOORS = {
     "L0, plain Python": """
-        block_spec architecture variants scaling config_types config_rules config_schema
+        startup block_spec architecture variants scaling config_types config_rules config_schema
         config_layers config progressive
     """,
     "L1, leaves": """
