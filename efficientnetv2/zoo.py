@@ -1,10 +1,10 @@
 """The public door to the models: names in, Keras models out."""
 
 import dataclasses
-import difflib
+import typing
 
+from efficientnetv2 import config_types, variants
 from efficientnetv2 import model as model_lib
-from efficientnetv2 import variants
 
 
 def list_models():
@@ -18,40 +18,26 @@ def list_models():
 
 def _overrides(model_config):
     """Turns a dict or 'k=v,...' into typed fields of `Architecture`."""
-    if not model_config:
-        return {}
     if isinstance(model_config, str):
-        pairs = [item.partition("=") for item in model_config.split(",")]
-        model_config = {key.strip(): value for key, _, value in pairs}
-    fields = {f.name: f for f in dataclasses.fields(variants.Architecture)}
+        items = [item for item in model_config.split(",") if item.strip()]
+        model_config = dict(_pair(item) for item in items)
+    types = typing.get_type_hints(variants.Architecture)
     result = {}
-    for key, value in model_config.items():
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f" (nearest: {near[0]!r})" if near else ""
-            raise ValueError(f"unknown key {key!r} in model_config{hint}")
-        result[key] = _typed(key, value, fields[key])
+    for key, value in (model_config or {}).items():
+        if key not in types:
+            raise ValueError(
+                f"unknown key {key!r} in model_config"
+                f"{config_types.nearest(key, types)}"
+            )
+        result[key] = config_types.coerce(key, value, types[key])
     return result
 
 
-def _typed(key, value, field):
-    """Reads a value of a 'k=v' string by the field's default."""
-    if not isinstance(value, str) or field.type in ("str", str):
-        return value
-    if value.lower() == "none":
-        return None
-    if "str" in str(field.type):
-        return tuple(value.split(";")) if key == "blocks" else value
-    try:
-        if isinstance(field.default, bool):
-            return {"true": True, "false": False}[value.lower()]
-        if isinstance(field.default, int):
-            return int(value)
-        return float(value)
-    except (KeyError, ValueError):
-        raise ValueError(
-            f"{key} must be {field.type}. Received: {value!r} in model_config"
-        ) from None
+def _pair(item):
+    key, equals, value = (part.strip() for part in item.partition("="))
+    if not equals:
+        raise ValueError(f"model_config must be 'k=v,...'. Received: {item!r}")
+    return key, value
 
 
 def get_model(
@@ -70,16 +56,20 @@ def get_model(
     Args:
         name: One of `list_models()`, the path of a YAML file with `blocks`,
             or block strings joined by ';'.
-        weights: None, or the path of a file that `weights.load` reads.
+        weights: None; 'imagenet', 'imagenet21k' or 'imagenet21k-ft1k' for
+            the published weights; or a path that `weights.load` reads.
         include_top: False: pooled features instead of logits.
-        num_classes: Classes of the head; None: 1000.
-        input_channels: Channels of the input, >= 1.
+        num_classes: Classes of the head; None: the published weights' or
+            1000. Where it is given and `weights` have another number, the
+            head stays untrained and a warning says so.
+        input_channels: Channels of the input, >= 1. Where it is not 3, the
+            first kernel of `weights` is adapted.
         with_endpoints: Also gives the feature maps `reduction_1`, ...
         include_preprocessing: The input is RGB in 0..255; else it is
-            normalised: in [-1, 1] for V2-S to XL, by ImageNet mean and
-            deviation for V1 and V2-B.
+            normalised: in [-1, 1] for V2-S to XL and all 21k weights, by
+            ImageNet mean and deviation for V1 and V2-B.
         model_config: Fields of `variants.Architecture` to change, a dict or
-            a 'k=v,...' string.
+            a 'k=v,...' string ('|' separates the strings of `blocks`).
 
     Returns:
         A functional `keras.Model`, see `model.build`.
@@ -92,16 +82,25 @@ def get_model(
     architecture = dataclasses.replace(
         variant.architecture, **_overrides(model_config)
     )
-    model = model_lib.build(
-        architecture,
-        num_classes=1000 if num_classes is None else num_classes,
-        include_top=include_top,
-        input_channels=input_channels,
-        with_endpoints=with_endpoints,
-        preprocessing=variant.preprocessing if include_preprocessing else None,
-    )
+    style = variant.preprocessing
+    classes = 1000 if num_classes is None else num_classes
     if weights is not None:
         from efficientnetv2 import weights as weights_lib
 
-        weights_lib.load(model, weights)
+        if weights in weights_lib.KINDS:
+            published = weights_lib.lookup(architecture.name, weights)
+            style = published.preprocessing
+            if num_classes is None:
+                classes = published.num_classes
+    model = model_lib.build(
+        architecture,
+        num_classes=classes,
+        include_top=include_top,
+        input_channels=input_channels,
+        with_endpoints=with_endpoints,
+        preprocessing=style if include_preprocessing else None,
+    )
+    if weights is not None:
+        adapt = num_classes is not None or input_channels != 3
+        weights_lib.load(model, weights, adapt=adapt)
     return model
