@@ -95,7 +95,8 @@ class Architecture:
         local_pooling: Accepted for old recipes; it is the global mean.
         depth_divisor: Channels are multiples of this.
         min_depth: Smallest number of channels.
-        data_format: 'channels_last' or 'channels_first'.
+        data_format: 'channels_last' or 'channels_first', of the input and of
+            the endpoints.
     """
 
     name: str

@@ -1,5 +1,7 @@
 """Small Keras layers of the model: activation, dropout, stochastic depth."""
 
+import difflib
+import sys
 import zlib
 
 import keras
@@ -7,6 +9,10 @@ import keras
 from efficientnetv2 import noise
 
 _PACKAGE = "efficientnetv2"
+# Keras walks a functional graph by recursion, to build it and to load it; the
+# longest model here has 1,400 layers, Python's own limit is 1,000 frames. Set
+# here because this module is imported by whoever loads a saved model.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 10_000))
 
 
 def silu(x):
@@ -45,14 +51,16 @@ def _tensorflow_silu(x):
 ACTIVATIONS = {
     "silu": silu,
     "swish": silu,
-    "relu": keras.ops.relu,
-    "relu6": keras.ops.relu6,
-    "hswish": keras.ops.hard_silu,
-    "hard_swish": keras.ops.hard_silu,
-    "mish": lambda x: x * keras.ops.tanh(keras.ops.softplus(x)),
-    "gelu": keras.ops.gelu,
-    "elu": keras.ops.elu,
-    "identity": lambda x: x,
+    "hswish": keras.activations.hard_silu,
+    "hard_swish": keras.activations.hard_silu,
+    "identity": keras.activations.linear,
+    **{
+        name: keras.activations.get(name)
+        for name in (
+            "elu", "gelu", "hard_silu", "leaky_relu", "linear", "mish",
+            "relu", "relu6", "selu", "tanh",
+        )
+    },
 }
 
 
@@ -70,9 +78,11 @@ class Activation(keras.layers.Layer):
     def __init__(self, activation="silu", **kwargs):
         super().__init__(**kwargs)
         if activation not in ACTIVATIONS:
+            near = difflib.get_close_matches(str(activation), ACTIVATIONS, n=1)
+            hint = f" (nearest: {near[0]!r})" if near else ""
             raise ValueError(
                 f"act_fn must be one of {', '.join(sorted(ACTIVATIONS))}. "
-                f"Received: {activation!r}"
+                f"Received: {activation!r}{hint}"
             )
         self.activation = activation
         self.supports_masking = True
@@ -92,8 +102,8 @@ class _Noise(keras.layers.Layer):
 
     def __init__(self, rate, *, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate must lie in [0, 1). Received: rate={rate}")
+        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+            raise ValueError(f"rate must lie in [0, 1). Received: {rate!r}")
         self.rate = float(rate)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

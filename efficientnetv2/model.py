@@ -9,19 +9,8 @@ import keras
 
 from efficientnetv2 import layers, normalization, scaling
 
-_PREPROCESSING = {
-    # style: (scale, offset) of 0..255 RGB
-    "v2": (1 / 128, -1.0),
-    "v1": (
-        [1 / (255 * deviation) for deviation in (0.229, 0.224, 0.225)],
-        [
-            -mean / deviation
-            for mean, deviation in (
-                (0.485, 0.229), (0.456, 0.224), (0.406, 0.225),
-            )
-        ],
-    ),
-}
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0..1
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 # fan_out counts one channel for a depthwise kernel (arXiv 1502.01852).
 _KERNEL_INITIALIZER = ("VarianceScaling", {
     "scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal",
@@ -29,17 +18,13 @@ _KERNEL_INITIALIZER = ("VarianceScaling", {
 
 
 class _Builder:
-    """Layers of one architecture: settings shared by all of its blocks."""
+    """Layers of one architecture: settings shared by all of its blocks.
+
+    Inside, every tensor is [batch, height, width, channels].
+    """
 
     def __init__(self, architecture):
         self.architecture = architecture
-        first = architecture.data_format == "channels_first"
-        if architecture.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "data_format must be 'channels_last' or 'channels_first'. "
-                f"Received: {architecture.data_format!r}"
-            )
-        self.channel_axis = 1 if first else -1
 
     def conv(self, x, filters, kernel_size, name, *, strides=1, bias=False):
         return keras.layers.Conv2D(
@@ -49,7 +34,7 @@ class _Builder:
             padding="same",
             use_bias=bias,
             kernel_initializer=_kernel_initializer(),
-            data_format=self.architecture.data_format,
+            data_format="channels_last",
             name=name,
         )(x)
 
@@ -60,7 +45,7 @@ class _Builder:
             padding="same",
             use_bias=False,
             depthwise_initializer=_kernel_initializer(),
-            data_format=self.architecture.data_format,
+            data_format="channels_last",
             name=name,
         )(x)
 
@@ -69,17 +54,12 @@ class _Builder:
         if architecture.bn_type == "gn":
             return keras.layers.GroupNormalization(
                 groups=architecture.gn_groups,
-                axis=self.channel_axis,
+                axis=-1,
                 epsilon=architecture.bn_epsilon,
                 name=name,
             )(x)
-        if architecture.bn_type not in (None, "local"):
-            raise ValueError(
-                "bn_type must be None, 'local' or 'gn'. "
-                f"Received: {architecture.bn_type!r}"
-            )
         return normalization.BatchNormalization(
-            axis=self.channel_axis,
+            axis=-1,
             momentum=architecture.bn_momentum,
             epsilon=architecture.bn_epsilon,
             synchronized=architecture.bn_type is None,
@@ -98,7 +78,7 @@ class _Builder:
 
     def mean(self, x, name, *, keepdims=False):
         return keras.layers.GlobalAveragePooling2D(
-            data_format=self.architecture.data_format,
+            data_format="channels_last",
             keepdims=keepdims,
             name=name,
         )(x)
@@ -108,8 +88,7 @@ class _Builder:
         gate = self.mean(x, f"{name}se_squeeze", keepdims=True)
         gate = self.conv(gate, filters, 1, f"{name}se_reduce", bias=True)
         gate = self.activation(gate, f"{name}se_activation")
-        channels = x.shape[self.channel_axis]
-        gate = self.conv(gate, channels, 1, f"{name}se_expand", bias=True)
+        gate = self.conv(gate, x.shape[-1], 1, f"{name}se_expand", bias=True)
         gate = keras.layers.Activation("sigmoid", name=f"{name}se_gate")(gate)
         return keras.layers.Multiply(name=f"{name}se_excite")([x, gate])
 
@@ -169,20 +148,78 @@ def _block(builder, x, spec, drop_rate, name):
     return x
 
 
-def _preprocessing(x, style, architecture):
-    first = architecture.data_format == "channels_first"
-    channels = x.shape[1 if first else -1]
-    scale, offset = _PREPROCESSING[style]
-    if style == "v1" and channels != 3:
+def _preprocessing(x, style):
+    """Normalises RGB in 0..255, in float32 under any precision policy."""
+    if style == "v2":
+        scale, offset = 1 / 128, -1.0
+    elif style == "v1":
+        if x.shape[-1] != 3:
+            raise ValueError(
+                "include_preprocessing with ImageNet mean and deviation needs "
+                f"input_channels 3. Received: input_channels={x.shape[-1]}"
+            )
+        pairs = list(zip(_IMAGENET_MEAN, _IMAGENET_DEVIATION, strict=True))
+        # [1, 1, channels]: broadcasts whatever Keras's global data format.
+        scale = [[[1 / (255 * deviation) for _, deviation in pairs]]]
+        offset = [[[-mean / deviation for mean, deviation in pairs]]]
+    else:
         raise ValueError(
-            "include_preprocessing with ImageNet mean and deviation needs "
-            f"input_channels 3. Received: input_channels={channels}"
+            f"preprocessing must be 'v1' or 'v2'. Received: {style!r}"
         )
-    if style == "v1" and first:
-        scale, offset = (
-            [[[value]] for value in values] for values in (scale, offset)
+    return keras.layers.Rescaling(
+        scale, offset, dtype="float32", name="preprocessing"
+    )(x)
+
+
+def _check_count(name, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"{name} must be a whole number >= 1. Received: {value!r}"
         )
-    return keras.layers.Rescaling(scale, offset, name="preprocessing")(x)
+
+
+def _letter(index):
+    """Name of a block in its stage: a .. z, then aa, ab, ..."""
+    head, tail = divmod(index, 26)
+    return (_letter(head - 1) if head else "") + chr(ord("a") + tail)
+
+
+def _blocks(builder, x):
+    """All blocks; returns the last output and the list of endpoints."""
+    architecture = builder.architecture
+    stages = scaling.scale_stages(architecture)
+    blocks = scaling.expand_stages(stages)
+    endpoints = []
+    x = builder.conv_norm_act(x, stages[0].input_filters, 3, "stem", 2)
+    for index, (stage, block, spec) in enumerate(blocks):
+        rate = scaling.drop_rate(architecture.survival_prob, index, len(blocks))
+        x = _block(builder, x, spec, rate, f"block{stage + 1}{_letter(block)}_")
+        after = blocks[index + 1 :]
+        if not after or after[0][2].strides > 1:
+            endpoints.append(x)
+    return x, endpoints
+
+
+def _head(builder, x, num_classes):
+    architecture = builder.architecture
+    filters = scaling.scale_filters(architecture, architecture.feature_size)
+    x = builder.conv_norm_act(x, filters, 1, "top")
+    x = builder.mean(x, "avg_pool")  # [batch, filters]
+    if num_classes is None:
+        return x
+    # Present at rate 0 too: the rate may rise in a later training stage.
+    x = layers.Dropout(architecture.dropout_rate, name="top_dropout")(x)
+    return keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.VarianceScaling(
+            1 / 3, "fan_out", "uniform"
+        ),
+        bias_initializer=keras.initializers.Constant(
+            architecture.headbias or 0.0
+        ),
+        dtype="float32",
+        name="predictions",
+    )(x)
 
 
 def build(
@@ -210,63 +247,38 @@ def build(
 
     Returns:
         A functional `keras.Model`; input [batch, None, None, channels]
-        (channels first: [batch, channels, None, None]), logits float32
-        [batch, num_classes] under any precision.
+        (channels first: [batch, channels, None, None], endpoints too), logits
+        float32 [batch, num_classes] under any precision.
 
     Raises:
         ValueError: for settings outside their range.
     """
-    for name, value in (
-        ("num_classes", num_classes),
-        ("input_channels", input_channels),
-    ):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be >= 1. Received: {value!r}")
-    builder = _Builder(architecture)
-    stages = scaling.scale_stages(architecture)
+    _check_count("num_classes", num_classes)
+    _check_count("input_channels", input_channels)
+    first = architecture.data_format == "channels_first"
     shape = (None, None, input_channels)
-    if builder.channel_axis == 1:
-        shape = (input_channels, None, None)
-    inputs = keras.Input(shape, name="image")
+    inputs = keras.Input(
+        (input_channels, None, None) if first else shape, name="image"
+    )
     x = inputs
+    if first:
+        # Only the ends: TensorFlow has no kernels for it on every CPU, and on
+        # a GPU its graph optimiser picks the layout that the device prefers.
+        x = keras.layers.Permute((2, 3, 1), name="channels_last")(x)
     if preprocessing is not None:
-        x = _preprocessing(x, preprocessing, architecture)
-    x = builder.conv_norm_act(x, stages[0].input_filters, 3, "stem", 2)
-    blocks = scaling.expand_stages(stages)
-    endpoints = []
-    for index, (stage, block, spec) in enumerate(blocks):
-        rate = scaling.drop_rate(architecture.survival_prob, index, len(blocks))
-        x = _block(builder, x, spec, rate, f"block{stage + 1}{_letter(block)}_")
-        after = blocks[index + 1 :]
-        if not after or after[0][2].strides > 1:
-            endpoints.append(x)
+        x = _preprocessing(x, preprocessing)
+    builder = _Builder(architecture)
+    x, endpoints = _blocks(builder, x)
+    if first:
+        endpoints = [
+            keras.layers.Permute((3, 1, 2), name=f"reduction_{index}")(endpoint)
+            for index, endpoint in enumerate(endpoints, 1)
+        ]
     x = _head(builder, x, num_classes if include_top else None)
     outputs = [x, *endpoints] if with_endpoints else x
-    return keras.Model(inputs, outputs, name=architecture.name)
-
-
-def _head(builder, x, num_classes):
-    architecture = builder.architecture
-    filters = scaling.scale_filters(architecture, architecture.feature_size)
-    x = builder.conv_norm_act(x, filters, 1, "top")
-    x = builder.mean(x, "avg_pool")  # [batch, filters]
-    if num_classes is None:
-        return x
-    # Present at rate 0 too: the rate may rise in a later training stage.
-    x = layers.Dropout(architecture.dropout_rate, name="top_dropout")(x)
-    bias = keras.initializers.Constant(architecture.headbias or 0.0)
-    return keras.layers.Dense(
-        num_classes,
-        kernel_initializer=keras.initializers.VarianceScaling(
-            1 / 3, "fan_out", "uniform"
-        ),
-        bias_initializer=bias,
-        dtype="float32",
-        name="predictions",
-    )(x)
-
-
-def _letter(index):
-    """Name of a block in its stage: a .. z, then aa, ab, ..."""
-    head, tail = divmod(index, 26)
-    return (_letter(head - 1) if head else "") + chr(ord("a") + tail)
+    model = keras.Model(inputs, outputs, name=architecture.name)
+    # One clear line for a picture without a batch, or with other channels.
+    model.input_spec = keras.layers.InputSpec(
+        ndim=4, axes={1 if first else -1: input_channels}, name="image"
+    )
+    return model
