@@ -72,7 +72,7 @@ def build_module(model, kind, *, style, weight_decay, weight_decay_exclude):
         A trackable with `__call__(inputs, training, batch_norm_momentum)`,
         traced for both values of `training`.
     """
-    part = _part(inputs_lib.after_preprocessing(model), kind)
+    part = inputs_lib.after_preprocessing(_part(model, kind))
     default_momentum = _momentum(part)
 
     @tf.function

@@ -49,6 +49,9 @@ def resolve_size(model, image_size=None):
 def after_preprocessing(model):
     """The model without the normalisation that may stand at its start.
 
+    The last step of taking a model apart: its layers are called anew, after
+    which `layer.output` is still the tensor of the given model.
+
     Args:
         model: Functional model of `efficientnetv2.get_model`.
 

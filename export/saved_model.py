@@ -40,8 +40,11 @@ class _Server:
         """From files' bytes, cropped and resized as in evaluation."""
         count = tf.shape(encoded, out_type=tf.int64)[0]
         rows, images = self._decode(encoded)
-        found = self._probabilities(images)  # [readable, classes]
-        rows = rows[:, tf.newaxis]
+        readable = tf.shape(rows)[0] - 1  # without the blank one
+        # Fused kernels refuse an empty batch, so the blank one stays then.
+        found = self._probabilities(images[: tf.maximum(readable, 1)])
+        found = found[:readable]  # [readable, classes]
+        rows = rows[:readable, tf.newaxis]
         classes = tf.shape(found, out_type=tf.int64)[1]
         probabilities = tf.scatter_nd(rows, found, [count, classes])
         good = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), [count]) > 0
@@ -71,10 +74,10 @@ class _Server:
         }
 
     def _decode(self, encoded):
-        """Row numbers int64 [readable] and images of the readable files.
+        """Row numbers and images of the readable files and a blank one.
 
         tf.data can go on after an operation that failed; nothing else in a
-        graph can. The blank image at the end makes the batch never empty.
+        graph can. It cannot make an empty batch, hence the blank image.
         """
         size, style = self.image_size, self.style
 
@@ -90,8 +93,7 @@ class _Server:
             (tf.constant(-1, tf.int64), tf.zeros([size, size, 3]))
         )
         files = files.ignore_errors().concatenate(blank)
-        rows, images = files.batch(tf.int64.max).get_single_element()
-        return rows[:-1], images[:-1]
+        return files.batch(tf.int64.max).get_single_element()
 
 
 def signatures(
@@ -188,7 +190,7 @@ def export(
         ValueError: if `path` exists, or the names do not fit.
     """
     staging.check_free(path, overwrite=overwrite)
-    folded = fold.fold(inputs.after_preprocessing(model))
+    folded = inputs.after_preprocessing(fold.fold(model))
     functions = signatures(
         folded,
         class_names=check_names(model, class_names),
