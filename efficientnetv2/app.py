@@ -209,11 +209,12 @@ def _run(argv):
         inputs = [*inputs, values.image_path]
     _check(values, inputs)
     mode = MODES[values.mode]
+    if mode.takes_config:
+        _check_backend(values.mode)
     settings, model_dir = _resolve(values, mode)
     arguments = {name: values[name].value for name in mode.flags}
     if mode.takes_inputs:
         arguments["inputs"] = inputs
-    _check_backend(values.mode)
     with startup.quiet():
         module = importlib.import_module(f"efficientnetv2.{mode.module}")
     positional = (settings, model_dir) if mode.takes_config else (model_dir,)

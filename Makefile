@@ -1,0 +1,49 @@
+# make train   installs into .venv, trains on the embedded data set, evaluates
+#              and predicts; again: goes on, or says that the run is finished
+# make test    installs the test extras and runs ruff and all tests, as CI does
+# make clean   removes .venv and what building leaves; runs/ stays
+
+# The first of these that fits; or give one: make train PYTHON=python3.12
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
+
+ENV = .venv
+BIN = $(ENV)/bin
+MODEL = efficientnetv2-b0
+
+.PHONY: help train test clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# //p' Makefile | head -4
+
+train: $(ENV)/.for-train
+	$(BIN)/python main.py --mode=train --model_name=$(MODEL)
+	$(BIN)/python main.py --mode=eval --model_name=$(MODEL)
+
+test: $(ENV)/.for-test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf $(ENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+# A stamp stands for a complete environment, so that an interrupted
+# installation is made anew and a finished one only after setup.py changes.
+$(ENV)/.made:
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { \
+	echo "Python 3.11, 3.12 or 3.13 is needed; $(or $(PYTHON),python3) is" \
+	"$$($(or $(PYTHON),python3) -V 2>&1 || echo missing)." \
+	"Name one that fits: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Making a virtual environment in $(ENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(ENV)
+	@touch $@
+
+$(ENV)/.for-train: EXTRA = report
+$(ENV)/.for-test: EXTRA = test
+$(ENV)/.for-train $(ENV)/.for-test: $(ENV)/.made setup.py
+	@echo "Installing efficientnetv2[$(EXTRA)]; TensorFlow alone is 600 MB," \
+	"so this takes a minute or more"
+	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
+	@touch $@
