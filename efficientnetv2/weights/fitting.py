@@ -8,7 +8,9 @@ from efficientnetv2.weights import names
 from efficientnetv2.weights.source import WeightsError
 
 _STEM = "stem_conv/kernel"
-_SHOWN = 6  # names of a kind in a message; the report holds them all
+# Names of a kind in a message; the report holds them all.
+_LISTED = 12
+_EXAMPLES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +64,15 @@ class Report:
             ("not in the model", self.unused),
         ):
             if items:
-                shown = ", ".join(items[:_SHOWN])
-                rest = len(items) - _SHOWN
-                more = f" and {rest} more" if rest > 0 else ""
-                parts.append(f"{title}: {shown}{more}")
+                parts.append(f"{title}: {_listed(items)}")
         return "; ".join(parts)
+
+
+def _listed(items):
+    if len(items) <= _LISTED:
+        return ", ".join(items)
+    rest = len(items) - _EXAMPLES
+    return f"{', '.join(items[:_EXAMPLES])} and {rest} more"
 
 
 def _is_float(array):

@@ -1,0 +1,49 @@
+"""Random weights for tests, and how far two arrays are apart."""
+
+import numpy as np
+
+TINY = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_c1;r2_k3_s2_e6_i16_o24_se0.25"
+
+
+def randomise(model, seed=0):
+    """Gives every variable values, moving statistics too, unlike any start.
+
+    Args:
+        model: A Keras model whose variables are named as Keras names them.
+        seed: Seed of the values.
+    """
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        leaf = variable.path.split("/")[-1]
+        variable.assign(_values(rng, leaf, tuple(variable.shape)))
+
+
+def _values(rng, leaf, shape):
+    if leaf in ("gamma", "moving_variance"):
+        return rng.uniform(0.5, 1.5, shape).astype("float32")
+    if leaf.endswith("kernel"):
+        size = np.prod(shape[:3]) if shape[-1] > 1 else np.prod(shape[:2])
+        values = rng.standard_normal(shape, "float32")
+        return values * np.float32(1 / np.sqrt(size))
+    return rng.standard_normal(shape, "float32") * np.float32(0.1)
+
+
+def distance(ours, theirs):
+    """Largest difference, by the largest value of `theirs`."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def picture(size=64, seed=1):
+    """A float32 picture [1, size, size + 16, 3] in [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1, 1, (1, size, size + 16, 3)).astype("float32")
+
+
+def equal(first, second):
+    """Whether two models hold the same bits under the same names."""
+    a = {v.path: np.asarray(v.numpy()) for v in first.weights}
+    b = {v.path: np.asarray(v.numpy()) for v in second.weights}
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[name], b[name]) for name in a
+    )
