@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 # Exported name -> module that holds it; None: the name is the module itself.
 _EXPORTS = {
+    "HubLayer": "hub_layer",
     "block_spec": None,
     "config": None,
     "get_model": "zoo",

@@ -48,9 +48,7 @@ def write_run(folder, *, averages=True, names=NAMES, overrides=""):
         for key in list(arrays):
             if key.startswith("model/"):
                 arrays[key] = np.zeros_like(arrays[key])
-    checkpoint.save(
-        folder / "checkpoints", 7, arrays, {"class_names": names}
-    )
+    checkpoint.save(folder / "checkpoints", 7, arrays, {"class_names": names})
     return network
 
 
@@ -67,8 +65,14 @@ def call(*arguments):
 def test_a_run_is_exported_with_its_moving_averages_and_names(run, tmp_path):
     folder, network = run
     out = tmp_path / "deep" / "model"
-    assert call(f"--model_dir={folder}", "--format=saved_model",
-                f"--export_dir={out}") == 0
+    assert (
+        call(
+            f"--model_dir={folder}",
+            "--format=saved_model",
+            f"--export_dir={out}",
+        )
+        == 0
+    )
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     served = tf.saved_model.load(out).signatures["serving_default"]
     answer = served(images=tf.constant(images))
@@ -95,7 +99,9 @@ def test_without_export_dir_it_goes_beside_the_run(tmp_path, capsys):
     assert call(f"--model_dir={tmp_path / 'run'}", "--format=hub") == 0
     modules = tmp_path / "run" / "export" / "hub"
     assert {path.name for path in modules.iterdir()} == {
-        "feature_vector", "classification", "feature_maps",
+        "feature_vector",
+        "classification",
+        "feature_maps",
     }
     assert f"exported to {modules}" in capsys.readouterr().out
 
@@ -107,12 +113,15 @@ def refused(capsys, *arguments):
     return error
 
 
-def test_an_output_that_exists_is_kept_unless_overwritten(run, tmp_path, capsys):
+def test_an_output_that_exists_stays_unless_overwritten(run, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("1")
-    flags = [f"--model_dir={run[0]}", "--format=saved_model",
-             f"--export_dir={out}"]
+    flags = [
+        f"--model_dir={run[0]}",
+        "--format=saved_model",
+        f"--export_dir={out}",
+    ]
     assert "--overwrite" in refused(capsys, *flags)
     assert (out / "precious").read_text() == "1"
     assert call(*flags, "--overwrite") == 0
@@ -122,8 +131,14 @@ def test_an_output_that_exists_is_kept_unless_overwritten(run, tmp_path, capsys)
 
 def test_an_empty_folder_is_free(run, tmp_path):
     (tmp_path / "out").mkdir()
-    assert call(f"--model_dir={run[0]}", "--format=saved_model",
-                f"--export_dir={tmp_path / 'out'}") == 0
+    assert (
+        call(
+            f"--model_dir={run[0]}",
+            "--format=saved_model",
+            f"--export_dir={tmp_path / 'out'}",
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,8 +159,12 @@ def test_an_empty_folder_is_free(run, tmp_path):
 def test_a_broken_run_is_one_line(break_it, message, tmp_path, capsys):
     write_run(tmp_path / "run")
     break_it(tmp_path / "run")
-    line = refused(capsys, f"--model_dir={tmp_path / 'run'}",
-                   "--format=saved_model", f"--export_dir={tmp_path / 'out'}")
+    line = refused(
+        capsys,
+        f"--model_dir={tmp_path / 'run'}",
+        "--format=saved_model",
+        f"--export_dir={tmp_path / 'out'}",
+    )
     assert message in line
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -161,8 +180,11 @@ def test_another_models_checkpoint_is_one_line(tmp_path, capsys):
 def test_labels_that_do_not_fit_are_one_line(run, tmp_path, capsys):
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     line = refused(
-        capsys, f"--model_dir={run[0]}", "--format=hub",
-        f"--labels={tmp_path / 'labels.txt'}", f"--export_dir={tmp_path / 'o'}",
+        capsys,
+        f"--model_dir={run[0]}",
+        "--format=hub",
+        f"--labels={tmp_path / 'labels.txt'}",
+        f"--export_dir={tmp_path / 'o'}",
     )
     assert "must be 10" in line and "2 labels" in line
 
@@ -184,9 +206,18 @@ def test_a_full_disk_leaves_nothing_behind(run, tmp_path):
         "sys.exit(main(sys.argv))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, f"--model_dir={run[0]}", "--format=hub",
-         f"--export_dir={tmp_path / 'out'}"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        [
+            sys.executable,
+            "-c",
+            code,
+            f"--model_dir={run[0]}",
+            "--format=hub",
+            f"--export_dir={tmp_path / 'out'}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert "error: cannot write" in done.stderr
@@ -195,10 +226,12 @@ def test_a_full_disk_leaves_nothing_behind(run, tmp_path):
 
 
 def test_several_formats_get_a_folder_each(run, tmp_path):
-    formats.export(origin.from_run(run[0]), tmp_path / "out",
-                   ["saved_model", "hub"])
+    formats.export(
+        origin.from_run(run[0]), tmp_path / "out", ["saved_model", "hub"]
+    )
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
-        "saved_model", "hub",
+        "saved_model",
+        "hub",
     }
 
 
@@ -209,7 +242,10 @@ def test_help_exits_0_without_importing_tensorflow():
         "sys.exit(code or 'tensorflow' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr

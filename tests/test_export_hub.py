@@ -41,8 +41,9 @@ def quiet(tmp_path_factory):
     """A model without noise and its module: training is deterministic."""
     model = small_model(survival_prob=1.0, dropout_rate=0.0)
     path = tmp_path_factory.mktemp("hub") / "classification"
-    hub.export(model, path, kind="classification", style="v2",
-               weight_decay=DECAY)
+    hub.export(
+        model, path, kind="classification", style="v2", weight_decay=DECAY
+    )
     return model, path
 
 
@@ -61,7 +62,7 @@ def test_gradients_of_a_loaded_module_are_the_models_own(quiet, training):
     model, path = quiet
     module = tf.saved_model.load(path)
     x = images()
-    weights = tf.constant(np.random.default_rng(0).normal(size=(4, 5)), "float32")
+    weights = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(weights * module(x, training=training))
     found = tape.gradient(loss, module.trainable_variables)
@@ -150,7 +151,9 @@ def test_feature_maps_are_those_of_the_model_with_endpoints(tmp_path):
     model = small_model()
     keras.utils.set_random_seed(1)
     full = efficientnetv2.get_model(
-        BLOCKS, num_classes=5, with_endpoints=True,
+        BLOCKS,
+        num_classes=5,
+        with_endpoints=True,
         model_config={"name": "small"},
     )
     path = hub.export(model, tmp_path / "maps", kind="feature_maps", style="v2")
@@ -215,7 +218,10 @@ def elsewhere(code, *arguments, folder):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, *map(str, arguments)],
-        cwd=folder, env=environment, capture_output=True, text=True,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -52,7 +52,9 @@ def picture(seed, size, kind="JPEG"):
 
 
 FILES = [
-    picture(1, (40, 50)), picture(2, (97, 33), "PNG"), picture(3, (32, 32)),
+    picture(1, (40, 50)),
+    picture(2, (97, 33), "PNG"),
+    picture(3, (32, 32)),
 ]
 
 
@@ -72,7 +74,8 @@ def test_files_of_any_size_and_kind_go_in_one_batch(served):
         answer["top_classes"], np.array(NAMES, object)[order].astype("S4")
     )
     np.testing.assert_allclose(
-        answer["top_probabilities"], np.take_along_axis(scores, order, -1),
+        answer["top_probabilities"],
+        np.take_along_axis(scores, order, -1),
         atol=1e-5,
     )
 
@@ -83,13 +86,12 @@ def test_a_broken_file_has_its_row_and_the_others_are_right(served, broken):
     files = [FILES[0], broken, FILES[1]]
     answer = signatures["image_bytes"](image_bytes=tf.constant(files))
     scores = expected(model, [FILES[0], FILES[1]])
-    np.testing.assert_allclose(
-        answer["probabilities"][::2], scores, atol=1e-5
-    )
+    np.testing.assert_allclose(answer["probabilities"][::2], scores, atol=1e-5)
     assert not np.any(answer["probabilities"][1])
     assert not np.any(answer["top_probabilities"][1])
     assert set(answer["top_indices"][1].numpy()) == {-1}
-    assert set(answer["top_classes"][1].numpy()) == {saved_model.BROKEN.encode()}
+    broken_class = saved_model.BROKEN.encode()
+    assert set(answer["top_classes"][1].numpy()) == {broken_class}
     assert (answer["top_indices"].numpy()[::2] >= 0).all()
 
 
@@ -103,11 +105,15 @@ def test_a_batch_of_broken_files_and_an_empty_batch_answer(served):
 
 def test_examples_answer_as_their_bytes(served):
     examples = [
-        tf.train.Example(features=tf.train.Features(feature={
-            "image/encoded": tf.train.Feature(
-                bytes_list=tf.train.BytesList(value=[data])
-            ),
-        })).SerializeToString()
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={
+                    "image/encoded": tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[data])
+                    ),
+                }
+            )
+        ).SerializeToString()
         for data in FILES
     ]
     examples.append(tf.train.Example().SerializeToString())  # no picture in it
@@ -145,8 +151,11 @@ def test_several_labels_get_independent_probabilities(tmp_path):
 def test_names_must_fit_the_classes(tmp_path):
     with pytest.raises(ValueError, match="must hold 4 names.*Received: 2"):
         saved_model.export(
-            trained_model(), tmp_path / "m", class_names=["a", "b"],
-            image_size=SIZE, style="v2",
+            trained_model(),
+            tmp_path / "m",
+            class_names=["a", "b"],
+            image_size=SIZE,
+            style="v2",
         )
     assert not list(tmp_path.iterdir())
 
