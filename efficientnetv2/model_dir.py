@@ -104,12 +104,12 @@ def load(model_dir):
     """
     config = read_config(model_dir)
     folder = pathlib.Path(model_dir) / CHECKPOINTS
-    path = checkpoint.latest(folder)
-    if path is None:
+    found = checkpoint.latest(folder)
+    if found is None:
         raise FileNotFoundError(
             f"model_dir must hold a checkpoint. Received: {str(model_dir)!r}"
         )
-    arrays, meta = checkpoint.read(path)
+    arrays, meta, _ = found
     network = build_model(config)
     checkpoint.restore_for_inference(arrays, network)
     return _trained(network, config, meta.get("class_names"), meta["step"])

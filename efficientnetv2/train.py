@@ -228,12 +228,16 @@ class _Training:
         state = self.state
         self.log.stage(stage, stages=len(self.stages))
         stage_end = stage.end_epoch * self.epoch_steps
-        for batch in self._batches(stage):
-            figures = self.train_step(batch, state.step, stage.dropout_rate)
+        batches = iter(self._batches(stage))
+        while state.step < stage_end and not stop.requested:
+            figures, offset = self.train_step(
+                batches, state.step, stage.dropout_rate
+            )
             epoch = state.step // self.epoch_steps
             state.step += 1
             ends_epoch = state.step % self.epoch_steps == 0
-            state.offset = 0 if ends_epoch else self._offset_after(batch)
+            # A tensor until it is saved: reading it would wait for the device.
+            state.offset = 0 if ends_epoch else offset + 1
             self.log.step(
                 state.step,
                 figures,
@@ -246,8 +250,6 @@ class _Training:
             leaves = stop.requested or state.step == stage_end
             if improved or leaves or self._is_due():
                 self._save(best=improved)
-            if leaves:
-                return
 
     def _batches(self, stage):
         """The stage's batches from the present position, distributed."""
@@ -279,11 +281,6 @@ class _Training:
     def _replicas(self):
         return self.strategy.num_replicas_in_sync
 
-    def _offset_after(self, batch):
-        """Raw examples of the epoch that are used up after a batch."""
-        local = self.strategy.experimental_local_results(batch["offset"])
-        return int(local[-1][-1]) + 1
-
     def _learning_rate(self):
         # Of the step just done: the optimizer has counted on.
         schedule = self.state.optimizer._learning_rate
@@ -299,7 +296,7 @@ class _Training:
     def _save(self, *, best=False):
         state = self.state
         meta = {
-            "offset": state.offset,
+            "offset": int(state.offset),
             "class_names": list(self.source.class_names),
             "best_accuracy": state.best_accuracy,
         }

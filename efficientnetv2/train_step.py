@@ -70,35 +70,42 @@ class TrainStep:
         self.decayed = losses.decayed_variables(
             self.variables, settings.weight_decay_exclude
         )
-        self._call = tf.function(self._distributed, reduce_retracing=True)
+        self._call = tf.function(self._distributed)
 
-    def __call__(self, batch, step, dropout_rate):
-        """Runs one step.
+    def __call__(self, iterator, step, dropout_rate):
+        """Takes the next batch and runs one step.
 
         Args:
-            batch: A training batch, distributed over the replicas.
+            iterator: Iterator of training batches, distributed over the
+                replicas. Its element specification decides what is traced:
+                batches of unknown image size share one trace.
             step: Global step before this one, a Python int.
             dropout_rate: Dropout of the present stage, in [0, 1).
 
         Returns:
-            A dict of float32 scalar tensors over the global batch: `loss`
-            (with L2), `accuracy` in [0, 1].
+            `(figures, offset)`: float32 scalar tensors over the global batch,
+            `loss` (with L2) and `accuracy` in [0, 1]; and the place in the
+            epoch's raw stream of the batch's last example, int64.
         """
         return self._call(
-            batch,
+            iterator,
             tf.constant(step, tf.int64),
             tf.constant(dropout_rate, tf.float32),
         )
 
-    def _distributed(self, batch, step, dropout_rate):
+    def _distributed(self, iterator, step, dropout_rate):
+        batch = next(iterator)
         results = self.strategy.run(
             self._replica, args=(batch, step, dropout_rate)
         )
-        reduce = tf.distribute.ReduceOp.SUM
-        return {
-            key: self.strategy.reduce(reduce, value, axis=None)
+        figures = {
+            key: self.strategy.reduce(
+                tf.distribute.ReduceOp.SUM, value, axis=None
+            )
             for key, value in results.items()
         }
+        last = self.strategy.experimental_local_results(batch["offset"])[-1]
+        return figures, last[-1]
 
     def _replica(self, batch, step, dropout_rate):
         settings = self.settings
