@@ -35,9 +35,11 @@ EXTRAS = {
 }
 EXTRAS["test"] = [
     "hypothesis>=6.100,<7",
-    "pillow>=10",
+    "jax>=0.4.35,<1",  # the model's other backend
+    "pillow>=10,<14",
     "pytest>=8.0,<10",
     "ruff>=0.9,<1",
+    "setuptools>=77,<81",  # builds the wheel that the tests look into
     *EXTRAS["hub"],
     *EXTRAS["report"],
 ]

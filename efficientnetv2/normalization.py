@@ -46,8 +46,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         **kwargs: As `keras.layers.BatchNormalization`.
 
     Call arguments:
-        inputs: Float tensor [batch, height, width, channels] (or channels
-            first by `axis=1`); any other rank takes Keras's code.
+        inputs: Float tensor [batch, height, width, channels]; any other rank
+            or axis takes Keras's code.
         training: True: moments of the batch, moving statistics are updated
             unless `trainable` is False.
         mask: As Keras's; a masked call takes Keras's code.
@@ -76,10 +76,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
             keras.backend.backend() == "tensorflow"
             and mask is None
             and len(inputs.shape) == 4
-            and self.axis in (1, 3, -1)
+            and self.axis in (3, -1)  # the CPU has no kernel for others
             and self.scale
             and self.center
             and not self.renorm
+            and self.variable_dtype == "float32"
             and keras.backend.standardize_dtype(inputs.dtype)
             in _KERNEL_DTYPES
         )
@@ -107,7 +108,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 self.gamma.value,
                 self.beta.value,
                 self.moving_mean.value,
-                axis=self.axis,
                 epsilon=self.epsilon,
                 replica=replica,
             )
@@ -135,7 +135,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
             variance=variance,
             epsilon=self.epsilon,
             exponential_avg_factor=1.0,
-            data_format="NCHW" if self.axis == 1 else "NHWC",
             is_training=training,
         )
         return outputs, mean, variance
@@ -151,7 +150,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return {**super().get_config(), "synchronized": self.synchronized}
 
 
-def _synchronized(inputs, gamma, beta, shift, *, axis, epsilon, replica):
+def _synchronized(inputs, gamma, beta, shift, *, epsilon, replica):
     """Batch normalisation over all replicas, with its own gradient.
 
     The kernel cannot aggregate, so the sums travel in one all-reduce forward
@@ -164,11 +163,7 @@ def _synchronized(inputs, gamma, beta, shift, *, axis, epsilon, replica):
     """
     import tensorflow as tf
 
-    axes = [0, 2, 3] if axis == 1 else [0, 1, 2]
-    layout = [1, -1, 1, 1] if axis == 1 else [1, 1, 1, -1]
-
-    def spread(vector):
-        return tf.reshape(vector, layout)
+    axes = [0, 1, 2]
 
     def total(*vectors):
         packed = tf.stack(vectors)  # [vectors, channels]
@@ -177,7 +172,7 @@ def _synchronized(inputs, gamma, beta, shift, *, axis, epsilon, replica):
     @tf.custom_gradient
     def normalize(x, gamma, beta):
         wide = tf.cast(x, tf.float32)
-        centred = wide - spread(shift)
+        centred = wide - shift
         count = tf.cast(tf.size(x) // tf.size(gamma), tf.float32)
         count, first, second = total(
             tf.fill(tf.shape(gamma), count),
@@ -189,17 +184,17 @@ def _synchronized(inputs, gamma, beta, shift, *, axis, epsilon, replica):
         variance = tf.maximum(second / count - tf.square(offset), 0.0)
         mean = shift + offset
         inverse = tf.math.rsqrt(variance + epsilon)
-        normal = (wide - spread(mean)) * spread(inverse)
-        outputs = normal * spread(gamma) + spread(beta)
+        normal = (wide - mean) * inverse
+        outputs = normal * gamma + beta
 
         def gradient(upstream, *_):
             upstream = tf.cast(upstream, tf.float32)
             local_beta = tf.reduce_sum(upstream, axes)
             local_gamma = tf.reduce_sum(upstream * normal, axes)
             all_beta, all_gamma = total(local_beta, local_gamma)
-            inner = upstream - spread(all_beta / count)
-            inner -= normal * spread(all_gamma / count)
-            down = inner * spread(gamma * inverse)
+            inner = upstream - (all_beta / count)
+            inner -= normal * (all_gamma / count)
+            down = inner * (gamma * inverse)
             return tf.cast(down, x.dtype), local_gamma, local_beta
 
         return (tf.cast(outputs, x.dtype), mean, variance), gradient

@@ -21,6 +21,7 @@ from efficientnetv2 import (
     progressive,
     report,
     schedules,
+    weights,
 )
 from efficientnetv2 import config as config_lib
 from efficientnetv2.data import pipeline, sources
@@ -67,11 +68,19 @@ def _claim_folder(config, folder, *, allow_config_change):
     config_lib.save(config, path)
 
 
-def _build(config, strategy, *, steps_per_epoch, epochs):
-    """The untrained state, under the strategy's scope."""
+def _build(config, strategy, *, steps_per_epoch, epochs, pretrained):
+    """The state before the first step, under the strategy's scope."""
     keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
         network = model_dir.build_model(config)
+        if pretrained:
+            loaded = weights.load(
+                network,
+                pretrained,
+                adapt=True,
+                moving_average=config.train.ft_init_ema,
+            )
+            print(f"Starts from {pretrained}: {loaded}", flush=True)
         rate = schedules.learning_rate(
             initial_lr=config.train.lr_base * config.train.batch_size / 256,
             steps_per_epoch=steps_per_epoch,
@@ -94,12 +103,8 @@ def _build(config, strategy, *, steps_per_epoch, epochs):
     return _State(network, optimizer, averages)
 
 
-def _restore(state, folder):
-    """Goes back to the newest good checkpoint, if there is one."""
-    found = checkpoint.latest(folder)
-    if found is None:
-        return
-    arrays, meta, path = found
+def _restore(state, arrays, meta, path):
+    """Goes back to a checkpoint."""
     checkpoint.restore(arrays, state.model, state.averages, state.optimizer)
     state.step, state.offset = meta["step"], meta["offset"]
     state.best_accuracy = meta["best_accuracy"]
@@ -144,13 +149,16 @@ class _Training:
         _claim_folder(
             config, self.folder, allow_config_change=allow_config_change
         )
+        found = checkpoint.latest(self.checkpoints)
         self.state = _build(
             config,
             self.strategy,
             steps_per_epoch=self.epoch_steps,
             epochs=self.epochs,
+            pretrained=None if found else config.train.ft_init_ckpt,
         )
-        _restore(self.state, self.checkpoints)
+        if found:
+            _restore(self.state, *found)
         self.train_step = self._train_step()
         self.evaluator = self._evaluator() if evaluates else None
         self._saved = time.monotonic()
