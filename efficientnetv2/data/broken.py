@@ -1,0 +1,108 @@
+"""Counts and names the examples that could not be decoded."""
+
+import numpy as np
+from absl import logging
+
+from efficientnetv2.data import order
+
+_NAMED = 5  # the first ones, in the log
+
+
+class BrokenExamples:
+    """Watches the offsets of a stream of training batches.
+
+    An example that cannot be decoded is missing in its batch; nothing else
+    keeps account of it. So the count is exact, costs nothing where all are
+    good, and a run that was stopped goes on with it.
+
+    Args:
+        source: The `sources.Source`.
+        seed: The run's.
+        epoch: Epoch of the position the stream begins at.
+        offset: Examples of that epoch used up.
+        max_bad_fraction: Share of an epoch's examples that may be broken.
+        host_rows: As in `pipeline.train_batches`, not None.
+        host_index: The same.
+        num_hosts: The same.
+
+    Attributes:
+        count: Broken examples since the beginning of the present epoch.
+        total: Broken examples of all epochs.
+    """
+
+    def __init__(
+        self,
+        source,
+        *,
+        seed,
+        epoch=0,
+        offset=0,
+        max_bad_fraction=0.01,
+        host_rows,
+        host_index=0,
+        num_hosts=1,
+    ):
+        self.count = 0
+        self.total = 0
+        self._source = source
+        self._seed = seed
+        self._max_bad_fraction = max_bad_fraction
+        self._host = {
+            "host_rows": host_rows,
+            "host_index": host_index,
+            "num_hosts": num_hosts,
+        }
+        self._epoch = epoch
+        self._place = order.host_place(offset, **self._host)
+        self._named = set()
+
+    def observe(self, epoch, offsets):
+        """Takes account of a batch.
+
+        Args:
+            epoch: The batch's, int.
+            offsets: int64 array [batch], the batch's.
+
+        Returns:
+            The offset at which the stream goes on: the last one + 1.
+
+        Raises:
+            ValueError: if more examples are broken than may be.
+        """
+        if epoch != self._epoch:
+            self._epoch, self._place, self.count = epoch, 0, 0
+        offsets = np.asarray(offsets)
+        end = order.host_place(int(offsets[-1]), **self._host) + 1
+        if end - self._place != len(offsets):
+            self._account(end, offsets)
+        self._place = end
+        return int(offsets[-1]) + 1
+
+    def _account(self, end, offsets):
+        places = np.arange(self._place, end)
+        missing = np.setdiff1d(
+            order.host_offsets(places, **self._host), offsets
+        )
+        size = self._source.num_examples
+        numbers = order.shuffled(size, self._seed, self._epoch)
+        for offset in missing.tolist():
+            self.count += 1
+            self.total += 1
+            self._name(int(numbers[offset % size]))
+        most = self._max_bad_fraction * size / self._host["num_hosts"]
+        if self.count > most:
+            raise ValueError(
+                f"{self.count} of {size} examples of {self._source.name} are "
+                "broken, more than data.max_bad_fraction="
+                f"{self._max_bad_fraction} allows; the first: "
+                f"{'; '.join(sorted(self._named))}"
+            )
+
+    def _name(self, number):
+        if len(self._named) >= _NAMED:
+            return
+        reason = self._source.explain(number) or "fails in preprocessing"
+        sentence = f"{self._source.place(number)}: {reason}"
+        if sentence not in self._named:
+            self._named.add(sentence)
+            logging.warning("left out, %s", sentence)

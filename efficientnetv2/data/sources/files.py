@@ -1,0 +1,52 @@
+"""Picture files, each with the number of its class."""
+
+import concurrent.futures
+
+import numpy as np
+import tensorflow as tf
+
+from efficientnetv2.data.sources import record_index
+from efficientnetv2.data.sources.source import Source
+from efficientnetv2.data.sources.stored_bytes import read_file
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+_REMOTE_READS = 64  # at once; each waits for the network
+
+
+class FileSource(Source):
+    """Examples in files of their own.
+
+    Args:
+        name: For messages.
+        paths: The files; may be remote.
+        labels: The number of each file's class.
+        class_names: A name for each class.
+    """
+
+    def __init__(self, name, paths, labels, *, class_names):
+        self.name = name
+        self.paths = tuple(paths)
+        self.labels = np.array(labels, np.int32)
+        self.class_names = tuple(class_names)
+        self.num_examples = len(self.paths)
+        self._executor = None
+        if self.paths and record_index.is_remote(self.paths[0]):
+            self._executor = concurrent.futures.ThreadPoolExecutor(
+                _REMOTE_READS
+            )
+
+    def read(self, numbers):
+        run = map if self._executor is None else self._executor.map
+        return list(run(self._read_one, np.asarray(numbers).tolist()))
+
+    def _read_one(self, number):
+        try:
+            return read_file(self.paths[number])
+        except OSError:
+            return b""
+
+    def parse(self, payload, number):
+        return payload, tf.gather(tf.constant(self.labels), number)
+
+    def place(self, number):
+        return self.paths[number]

@@ -1,0 +1,236 @@
+"""Where each record of TFRecord files begins; kept in the cache folder.
+
+A TFRecord is its length (8 bytes), a checksum of that (4), the data and a
+checksum of them (4). With the places known any record can be read at any time.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import os
+import struct
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from efficientnetv2.data import cache_folder
+from efficientnetv2.data.sources import crc32c
+
+_HEADER = struct.Struct("<QI")
+_FOOTER_BYTES = 4
+_THREADS = 16  # waiting for the disk or the network
+_REMOTE_CHUNK = 16 << 20
+_VERSION = 1
+_STORED = ("files", "offsets", "lengths", "damage")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordIndex:
+    """The records of some files, in the files' order.
+
+    Args:
+        paths: The files.
+        files: int32 [n], number of each record's file in `paths`.
+        offsets: int64 [n], place of the record's data in the file, bytes.
+        lengths: int64 [n], length of the data, bytes.
+    """
+
+    paths: tuple[str, ...]
+    files: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self):
+        return len(self.offsets)
+
+    def take(self, numbers):
+        """The index of some of the records only.
+
+        Args:
+            numbers: int array, in any order.
+
+        Returns:
+            A `RecordIndex` of the same files.
+        """
+        return RecordIndex(
+            self.paths,
+            self.files[numbers],
+            self.offsets[numbers],
+            self.lengths[numbers],
+        )
+
+    def within_file(self, number):
+        """Number of a record within its file, from 0."""
+        same = self.files == self.files[number]
+        return int(np.sum(self.offsets[same] < self.offsets[number]))
+
+
+class _ChunkedFile:
+    """Reads a remote file forwards in large chunks."""
+
+    def __init__(self, path):
+        self._file = tf.io.gfile.GFile(path, "rb")
+        self._start, self._chunk = 0, b""
+
+    def read_at(self, offset, count):
+        end = self._start + len(self._chunk)
+        if offset < self._start or offset + count > end:
+            self._file.seek(offset)
+            self._start, self._chunk = offset, self._file.read(_REMOTE_CHUNK)
+        begin = offset - self._start
+        return self._chunk[begin : begin + count]
+
+    def close(self):
+        self._file.close()
+
+
+class _LocalFile:
+    def __init__(self, path):
+        self._file = io.FileIO(path)
+
+    def read_at(self, offset, count):
+        return os.pread(self._file.fileno(), count, offset)
+
+    def close(self):
+        self._file.close()
+
+
+def is_remote(path):
+    """Whether a path names a place outside the machine's file system."""
+    return "://" in path
+
+
+def _scan(path, size):
+    """Finds the records of one file, up to the first damaged place.
+
+    Returns:
+        Two lists, offsets and lengths of the records' data, and a sentence
+        that says what is damaged, or None.
+    """
+    offsets, lengths = [], []
+    file = (_ChunkedFile if is_remote(path) else _LocalFile)(path)
+    place = 0
+    try:
+        while place < size:
+            header = file.read_at(place, _HEADER.size)
+            if len(header) < _HEADER.size:
+                break
+            length, checksum = _HEADER.unpack(header)
+            end = place + _HEADER.size + length + _FOOTER_BYTES
+            if end > size or crc32c.masked(header[:8]) != checksum:
+                break
+            offsets.append(place + _HEADER.size)
+            lengths.append(length)
+            place = end
+    finally:
+        file.close()
+    damage = None
+    if place < size:
+        damage = (
+            f"{path} is damaged behind record {len(offsets) - 1} (byte {place} "
+            f"of {size}): the rest of it is lost"
+        )
+    return offsets, lengths, damage
+
+
+def _index_file(path, size):
+    offsets, lengths, damage = _scan(path, size)
+    if not offsets:
+        raise ValueError(f"{path} holds no records ({size} bytes)")
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
+
+
+def _stamp(path):
+    """What tells whether a file is still the same: path, size and age."""
+    status = tf.io.gfile.stat(path)
+    return path, int(status.length), int(status.mtime_nsec)
+
+
+def _cached_path(stamps):
+    digest = hashlib.sha256(repr((_VERSION, stamps)).encode()).hexdigest()
+    name = f"{digest[:32]}.npz"
+    return os.path.join(cache_folder.root(), "record_index", name)
+
+
+def _read_cached(path):
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            stored = np.load(io.BytesIO(file.read()))
+            return {name: stored[name] for name in _STORED}
+    except (tf.errors.OpError, OSError, ValueError, KeyError):
+        return None  # not there, or damaged
+
+
+def _write_cached(path, arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    try:
+        cache_folder.write_file(path, buffer.getvalue())
+    except (tf.errors.OpError, OSError) as error:
+        logging.warning("the record index is not kept: %s", error)
+
+
+def _scan_all(paths, sizes, executor):
+    found = list(executor.map(_index_file, paths, sizes))
+    offsets, lengths, damage = zip(*found, strict=True)
+    counts = [len(rows) for rows in offsets]
+    return {
+        "files": np.repeat(np.arange(len(paths), dtype=np.int32), counts),
+        "offsets": np.concatenate(offsets),
+        "lengths": np.concatenate(lengths),
+        "damage": np.array([text for text in damage if text], np.str_),
+    }
+
+
+def build(paths):
+    """Finds the records of TFRecord files.
+
+    The result is kept in the cache folder, under the files' paths, sizes and
+    times of change. What a damaged file has lost is logged.
+
+    Args:
+        paths: The files, in the order of their records; may be remote.
+
+    Returns:
+        A `RecordIndex`.
+
+    Raises:
+        ValueError: if a file holds no record.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as executor:
+        stamps = tuple(executor.map(_stamp, paths))
+        kept = _cached_path(stamps)
+        arrays = _read_cached(kept)
+        if arrays is None:
+            sizes = [size for _, size, _ in stamps]
+            arrays = _scan_all(paths, sizes, executor)
+            _write_cached(kept, arrays)
+    for sentence in arrays["damage"].tolist():
+        logging.warning("%s", sentence)
+    return RecordIndex(
+        tuple(paths), arrays["files"], arrays["offsets"], arrays["lengths"]
+    )
+
+
+def join(indices):
+    """One index of all records of some.
+
+    Args:
+        indices: A list of `RecordIndex`.
+
+    Returns:
+        A `RecordIndex`.
+    """
+    first_files = np.cumsum([0] + [len(index.paths) for index in indices[:-1]])
+    shifted = [
+        index.files + first
+        for index, first in zip(indices, first_files, strict=True)
+    ]
+    return RecordIndex(
+        tuple(path for index in indices for path in index.paths),
+        np.concatenate(shifted).astype(np.int32),
+        np.concatenate([index.offsets for index in indices]),
+        np.concatenate([index.lengths for index in indices]),
+    )

@@ -1,0 +1,100 @@
+"""Reads pieces of files, local or remote, from many threads."""
+
+import collections
+import os
+import threading
+
+import tensorflow as tf
+
+from efficientnetv2.data.sources import record_index
+
+_OPEN_FILES = 128  # most systems allow a process 1024
+
+
+class _Handle:
+    """A local file open for reading, closed when nobody holds it any more."""
+
+    def __init__(self, path):
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self):
+        # Not there if opening failed.
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+class OpenFiles:
+    """Keeps the files read last open, since opening costs time.
+
+    Args:
+        paths: The files that may be asked for, by their number.
+    """
+
+    def __init__(self, paths):
+        self._paths = paths
+        self._open = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, file, offset, length):
+        """Reads a piece of a file.
+
+        Args:
+            file: Number of the file.
+            offset: Place of the first byte.
+            length: Number of bytes.
+
+        Returns:
+            bytes; b"" if the file does not hold all of them any more.
+
+        Raises:
+            OSError: if the file cannot be read.
+        """
+        path = self._paths[file]
+        if record_index.is_remote(path):
+            return _read_remote(path, offset, length)
+        handle = self._handle(file)
+        data = os.pread(handle.descriptor, length, offset)
+        return data if len(data) == length else b""
+
+    def _handle(self, file):
+        with self._lock:
+            handle = self._open.get(file)
+            if handle is None:
+                handle = self._open[file] = _Handle(self._paths[file])
+                if len(self._open) > _OPEN_FILES:
+                    self._open.popitem(last=False)
+            else:
+                self._open.move_to_end(file)
+            return handle
+
+
+def read_file(path):
+    """Reads a whole file, local or remote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        bytes.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not record_index.is_remote(path):
+        with open(path, "rb") as file:
+            return file.read()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except tf.errors.OpError as error:
+        raise OSError(str(error)) from None
+
+
+def _read_remote(path, offset, length):
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+    except tf.errors.OpError as error:
+        raise OSError(str(error)) from None
+    return data if len(data) == length else b""
