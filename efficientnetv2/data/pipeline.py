@@ -270,7 +270,7 @@ def eval_batches(
     first, last = (
         total * index // num_hosts for index in (host_index, host_index + 1)
     )
-    steps = -(-(-(-total // num_hosts)) // batch_size)
+    steps = math.ceil(math.ceil(total / num_hosts) / batch_size)
 
     def decode(payload, index, _):
         encoded, label = source.parse(payload, index)

@@ -32,7 +32,7 @@ class RecordIndex:
 
     Args:
         paths: The files.
-        files: int32 [n], number of each record's file in `paths`.
+        files: int32 [n], number of each record's file in `paths`, rising.
         offsets: int64 [n], place of the record's data in the file, bytes.
         lengths: int64 [n], length of the data, bytes.
     """
@@ -45,26 +45,9 @@ class RecordIndex:
     def __len__(self):
         return len(self.offsets)
 
-    def take(self, numbers):
-        """The index of some of the records only.
-
-        Args:
-            numbers: int array, in any order.
-
-        Returns:
-            A `RecordIndex` of the same files.
-        """
-        return RecordIndex(
-            self.paths,
-            self.files[numbers],
-            self.offsets[numbers],
-            self.lengths[numbers],
-        )
-
-    def within_file(self, number):
+    def within_file(self, row):
         """Number of a record within its file, from 0."""
-        same = self.files == self.files[number]
-        return int(np.sum(self.offsets[same] < self.offsets[number]))
+        return row - int(np.searchsorted(self.files, self.files[row]))
 
 
 class _ChunkedFile:

@@ -43,16 +43,18 @@ class RecordSource(Source):
     Args:
         name: For messages.
         index: A `record_index.RecordIndex`.
+        rows: Rows of the index that are the examples, int64 [n].
         class_names: A name for each class.
         record_format: A `RecordFormat`.
     """
 
-    def __init__(self, name, index, *, class_names, record_format):
+    def __init__(self, name, index, *, rows, class_names, record_format):
         self.name = name
         self.index = index
+        self.rows = rows
         self.class_names = tuple(class_names)
         self.record_format = record_format
-        self.num_examples = len(index)
+        self.num_examples = len(rows)
         self.multi_label = record_format.multi_label
         self._files = OpenFiles(index.paths)
         self._executor = None
@@ -63,15 +65,15 @@ class RecordSource(Source):
 
     def read(self, numbers):
         run = map if self._executor is None else self._executor.map
-        return list(run(self._read_one, np.asarray(numbers).tolist()))
+        return list(run(self._read_row, self.rows[numbers].tolist()))
 
-    def _read_one(self, number):
+    def _read_row(self, row):
         index = self.index
         try:
             return self._files.read(
-                int(index.files[number]),
-                int(index.offsets[number]),
-                int(index.lengths[number]),
+                int(index.files[row]),
+                int(index.offsets[row]),
+                int(index.lengths[row]),
             )
         except OSError:
             return b""
@@ -105,8 +107,9 @@ class RecordSource(Source):
         return tf.where(good, features[form.encoded_key], ""), label
 
     def place(self, number):
-        path = self.index.paths[int(self.index.files[number])]
-        return f"{path}, record {self.index.within_file(number)}"
+        row = int(self.rows[number])
+        path = self.index.paths[int(self.index.files[row])]
+        return f"{path}, record {self.index.within_file(row)}"
 
 
 def _one_number(kind):
@@ -205,7 +208,7 @@ def open_records(
     Raises:
         ValueError: if there are no files or no examples, or a file is empty.
     """
-    indices, offsets, paths = {}, {}, []
+    indices, offsets = {}, {}
     for base in splits.base_names(split):
         if base in indices:
             continue
@@ -218,7 +221,6 @@ def open_records(
         _warn_of_missing_shards(files)
         offsets[base] = sum(len(index) for index in indices.values())
         indices[base] = record_index.build(files)
-        paths += files
     chosen = splits.select(split, lambda base: len(indices[base]))
     numbers = np.concatenate([offsets[base] + rows for base, rows in chosen])
     if not numbers.size:
@@ -227,7 +229,8 @@ def open_records(
         )
     return RecordSource(
         f"{name}/{split}",
-        record_index.join(list(indices.values())).take(numbers),
+        record_index.join(list(indices.values())),
+        rows=numbers,
         class_names=read_class_names(data_dir, num_classes),
         record_format=record_format or RecordFormat(),
     )
