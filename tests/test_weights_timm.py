@@ -96,17 +96,17 @@ def _state_dict(network, seed=0):
 
 def _write_safetensors(path, arrays, *, dtype="F32"):
     """The format as huggingface.co/docs/safetensors states it."""
-    header, data = {}, b""
+    header, data, end = {}, [], 0
     for name, array in arrays.items():
-        raw = np.ascontiguousarray(array).tobytes()
+        data.append(np.ascontiguousarray(array).tobytes())
         header[name] = {
             "dtype": dtype,
             "shape": list(array.shape),
-            "data_offsets": [len(data), len(data) + len(raw)],
+            "data_offsets": [end, end + len(data[-1])],
         }
-        data += raw
+        end += len(data[-1])
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data))
 
 
 def _parity(timm, name, folder):

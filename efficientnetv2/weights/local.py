@@ -81,19 +81,21 @@ def _download(path, folder):
         ) from None
     gfile = tf.io.gfile
     try:
-        if gfile.isdir(path):
+        if gfile.exists(f"{path}.index"):  # the prefix of a checkpoint
+            files = gfile.glob(f"{path}.*")
+        elif gfile.isdir(path):
             _copy_folder(gfile, path, folder)
             return folder
-        base = path.rstrip("/").rpartition("/")[2]
-        files = [path] if gfile.exists(path) else gfile.glob(f"{path}.*")
+        elif gfile.exists(path):
+            files = [path]
+        else:
+            raise FileNotFoundError(f"weights file not found: {path!r}")
         for file in files:
-            target = folder / file.rpartition("/")[2]
-            gfile.copy(file, str(target))
+            gfile.copy(file, str(folder / file.rpartition("/")[2]))
     except tf.errors.OpError as error:
-        raise WeightsError(f"cannot read {path!r}: {error.message}") from None
-    if not files:
-        raise FileNotFoundError(f"weights file not found: {path!r}")
-    return folder / base
+        reason = error.message or type(error).__name__
+        raise WeightsError(f"cannot read {path!r}: {reason}") from None
+    return folder / path.rpartition("/")[2]
 
 
 def _copy_folder(gfile, source, target):

@@ -87,7 +87,10 @@ def _download(address, file, target):
         if length is not None and file.tell() != length:
             raise OSError(f"it ended after {file.tell()} of {length} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        plain = isinstance(error, urllib.error.URLError) and not isinstance(
+            error, urllib.error.HTTPError
+        )
+        reason = error.reason if plain else error
         raise WeightsError(
             f"cannot fetch {address} ({reason}); without network, put the "
             f"file at {str(target)!r}"

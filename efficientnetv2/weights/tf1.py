@@ -37,7 +37,10 @@ class Checkpoint:
                 f"reading {str(prefix)!r} needs TensorFlow: "
                 "pip install tensorflow"
             ) from None
-        self._errors = (tf.errors.OpError, RuntimeError, ValueError)
+        # TensorFlow raises what its status text suggests: IndexError, too.
+        self._errors = (
+            tf.errors.OpError, LookupError, RuntimeError, ValueError
+        )
         self._prefix = prefix
         try:
             self._reader = tf.train.load_checkpoint(str(prefix))

@@ -107,7 +107,7 @@ def _read_safetensors(path):
             if entry["dtype"] not in _DTYPES:
                 continue  # counters
             first, last = entry["data_offsets"]
-            raw = data[length + first : length + last]
+            raw = memoryview(data)[length + first : length + last]
             array = np.frombuffer(raw, _DTYPES[entry["dtype"]])
             array = array.reshape(entry["shape"])
             if entry["dtype"] == "BF16":  # the upper half of a float32

@@ -1,0 +1,377 @@
+"""Published weights: addresses, hashes, the cache, archives."""
+
+import functools
+import hashlib
+import http.server
+import io
+import os
+import tarfile
+import threading
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from random_weights import TINY, equal, randomise
+
+import efficientnetv2
+from efficientnetv2 import model as model_lib
+from efficientnetv2 import variants, weights
+from efficientnetv2.weights import addresses, local, published
+
+TINY_YAML = "blocks:\n" + "".join(f"  - {b}\n" for b in TINY.split(";"))
+
+
+def build(**settings):
+    """A tiny model."""
+    architecture = variants.lookup(TINY).architecture
+    return model_lib.build(architecture, **{"num_classes": 5} | settings)
+
+
+@pytest.fixture
+def first():
+    """A tiny model with random weights."""
+    model = build()
+    randomise(model)
+    return model
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path.startswith("/short/"):  # says more than it sends
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"x" * 10)
+            return
+        super().do_GET()
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder and its address on a local web server."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    handler = functools.partial(_Handler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    return tmp_path / "keras" / "models"
+
+
+def publish(monkeypatch, address, *, md5=None, **settings):
+    """Puts the tiny model into the table."""
+    entry = addresses.Published(
+        **{
+            "address": address,
+            "file_name": address.rpartition("/")[2],
+            "num_classes": 5,
+            "preprocessing": "v1",
+            "md5": md5,
+        }
+        | settings
+    )
+    for name in ("custom", "tiny"):
+        monkeypatch.setitem(addresses.PUBLISHED, (name, "imagenet"), entry)
+    return entry
+
+
+def md5(path):
+    return hashlib.md5(open(path, "rb").read()).hexdigest()
+
+
+def test_hashes_and_addresses_are_those_that_keras_states():
+    from keras.src.applications import efficientnet, efficientnet_v2
+
+    for name in addresses._KERAS_MD5:
+        family, _, size = name.partition("-")
+        module = efficientnet if family == "efficientnet" else efficientnet_v2
+        key = size if size.startswith("b") else f"-{size}"
+        entry = weights.lookup(name, "imagenet")
+        assert entry.md5 == module.WEIGHTS_HASHES[key][0]
+        assert entry.address == module.BASE_WEIGHTS_PATH + entry.file_name
+    stated = set(efficientnet.WEIGHTS_HASHES) | set(
+        efficientnet_v2.WEIGHTS_HASHES
+    )
+    assert len(stated) == len({n[-2:] for n in addresses._KERAS_MD5})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "file_name", "classes", "style"),
+    [
+        ("efficientnetv2-b0", "imagenet", "efficientnetv2-b0.h5", 1000, "v1"),
+        ("efficientnetv2-s", "imagenet", "efficientnetv2-s.h5", 1000, "v2"),
+        ("efficientnet-b3", "imagenet", "efficientnetb3.h5", 1000, "v1"),
+        (
+            "efficientnetv2-xl", "imagenet21k", "efficientnetv2-xl-21k.tgz",
+            21843, "v2",
+        ),
+        (
+            "efficientnetv2-b1", "imagenet21k-ft1k",
+            "efficientnetv2-b1-21k-ft1k.tgz", 1000, "v2",
+        ),
+    ],
+)
+def test_the_table_states(name, kind, file_name, classes, style):
+    entry = weights.lookup(name, kind)
+    assert entry.file_name == file_name
+    assert entry.address.endswith(f"/{file_name}")
+    assert (entry.num_classes, entry.preprocessing) == (classes, style)
+    assert (entry.md5 is None) == file_name.endswith(".tgz")
+
+
+def test_every_entry_is_of_a_variant():
+    assert {name for name, _ in weights.PUBLISHED} <= set(variants.VARIANTS)
+    assert len(weights.PUBLISHED) == 7 + 8 + 1 + 2 * 8
+
+
+def test_what_nobody_published_is_an_error_that_says_what_there_is():
+    with pytest.raises(
+        weights.WeightsError, match="xl; there are: imagenet21k, imagenet21k-f"
+    ):
+        efficientnetv2.get_model("efficientnetv2-xl", weights="imagenet")
+    with pytest.raises(weights.WeightsError, match="l2; there are: none"):
+        weights.fetch("efficientnet-l2", "imagenet")
+    with pytest.raises(weights.WeightsError, match="nearest: 'imagenet21k'"):
+        weights.lookup("efficientnetv2-s", "imagenet21")
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_published_weights_are_fetched_once(
+    first, site, cache, monkeypatch, scheme
+):
+    folder, address = site
+    path = weights.save(first, folder / "tiny.weights.h5")
+    address = address if scheme == "http" else f"file://{folder}/"
+    publish(monkeypatch, f"{address}tiny.weights.h5", md5=md5(path))
+    model = build()
+    report = weights.load(model, "imagenet")
+    assert equal(first, model)
+    assert report.preprocessing == "v1"
+    os.remove(path)
+    weights.load(build(), "imagenet")
+    assert [p.name for p in cache.iterdir()] == ["tiny.weights.h5"]
+
+
+def test_get_model_takes_classes_and_preprocessing_of_the_weights(
+    first, site, cache, monkeypatch, tmp_path
+):
+    folder, address = site
+    weights.save(first, folder / "tiny.weights.h5")
+    publish(monkeypatch, f"{address}tiny.weights.h5")
+    (tmp_path / "tiny.yaml").write_text(TINY_YAML)
+    model = efficientnetv2.get_model(
+        str(tmp_path / "tiny.yaml"),
+        weights="imagenet",
+        include_preprocessing=True,
+    )
+    assert model.output_shape == (None, 5)
+    offset = model.get_layer("preprocessing").offset
+    np.testing.assert_allclose(np.ravel(offset)[0], -0.485 / 0.229)
+
+
+def test_an_archive_of_the_original_is_fetched_and_unpacked(
+    first, site, cache, monkeypatch
+):
+    folder, address = site
+    inner = folder / "module"
+    from export import hub
+
+    hub.export(first, str(inner), kind="classification", style="v2")
+    with tarfile.open(folder / "tiny.tgz", "w:gz") as tar:
+        tar.add(inner, "tiny")
+    publish(monkeypatch, f"{address}tiny.tgz")
+    model = build()
+    weights.load(model, "imagenet")
+    assert equal(first, model)
+    assert [p.name for p in cache.iterdir()] == ["tiny.tgz"]
+
+
+def one_line(call, match):
+    """Runs `call`, expects a `WeightsError` of one line."""
+    with pytest.raises(weights.WeightsError, match=match) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hash_that_does_not_fit_is_told_and_nothing_is_kept(
+    first, site, cache, monkeypatch
+):
+    folder, address = site
+    weights.save(first, folder / "tiny.weights.h5")
+    publish(monkeypatch, f"{address}tiny.weights.h5", md5="0" * 32)
+    one_line(
+        lambda: weights.load(build(), "imagenet"),
+        f"MD5 hash {md5(folder / 'tiny.weights.h5')}, but Keras states 000",
+    )
+    assert not list(cache.iterdir())
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(
+    first, site, cache, monkeypatch
+):
+    folder, address = site
+    path = weights.save(first, folder / "tiny.weights.h5")
+    publish(monkeypatch, f"{address}tiny.weights.h5", md5=md5(path))
+    cache.mkdir(parents=True)
+    (cache / "tiny.weights.h5").write_bytes(b"torn")
+    model = build()
+    weights.load(model, "imagenet")
+    assert equal(first, model)
+
+
+@pytest.mark.parametrize(
+    ("address", "match"),
+    [
+        ("http://127.0.0.1:9/tiny.h5", "cannot fetch http.*refused.*put the"),
+        ("http://nowhere.invalid/tiny.h5", "cannot fetch http://nowhere"),
+    ],
+)
+def test_one_line_without_network(cache, monkeypatch, address, match):
+    publish(monkeypatch, address)
+    one_line(lambda: weights.load(build(), "imagenet"), match)
+    assert not list(cache.iterdir())
+
+
+def test_one_line_for_a_file_that_is_gone(site, cache, monkeypatch):
+    publish(monkeypatch, f"{site[1]}gone.h5")
+    one_line(lambda: weights.load(build(), "imagenet"), "gone.h5.*404")
+
+
+def test_one_line_for_a_download_that_stops(site, cache, monkeypatch):
+    publish(monkeypatch, f"{site[1]}short/tiny.h5")
+    one_line(
+        lambda: weights.load(build(), "imagenet"), "after 10 of 1000 bytes"
+    )
+    assert not list(cache.iterdir())
+
+
+def tar_with(path, member, content=b"evil", **settings):
+    """A tar file with one member."""
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo(member)
+        info.size = len(content)
+        for key, value in settings.items():
+            setattr(info, key, value)
+        tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("member", "settings"),
+    [
+        ("../evil", {}),
+        ("a/../../evil", {}),
+        ("link", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}),
+        ("link", {"type": tarfile.LNKTYPE, "linkname": "../evil"}),
+        ("pipe", {"type": tarfile.FIFOTYPE}),
+    ],
+)
+def test_an_unsafe_archive_is_not_unpacked(tmp_path, member, settings):
+    content = b"" if settings else b"evil"
+    tar_with(tmp_path / "weights.tgz", member, content, **settings)
+    folder = tmp_path / "inside" / "folder"
+    folder.mkdir(parents=True)
+    one_line(
+        lambda: local.unpack(tmp_path / "weights.tgz", folder),
+        f"weights.tgz' is not unpacked: its member '{member}' is unsafe",
+    )
+    one_line(
+        lambda: weights.load(build(), tmp_path / "weights.tgz"), "unsafe"
+    )
+    assert not list(folder.iterdir())
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_an_absolute_member_stays_inside(tmp_path):
+    target = tmp_path / "outside"
+    tar_with(tmp_path / "weights.tgz", str(target))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    local.unpack(tmp_path / "weights.tgz", folder)
+    assert not target.exists()
+
+
+def test_a_truncated_archive_is_told(first, tmp_path):
+    path = weights.save(first, tmp_path / "tiny.weights.h5")
+    with tarfile.open(tmp_path / "tiny.tgz", "w:gz") as tar:
+        tar.add(path, "tiny.weights.h5")
+    data = (tmp_path / "tiny.tgz").read_bytes()
+    (tmp_path / "tiny.tgz").write_bytes(data[: len(data) // 2])
+    one_line(
+        lambda: weights.load(build(), tmp_path / "tiny.tgz"), "tiny.tgz.*damag"
+    )
+
+
+def test_a_zip_bomb_of_a_name_is_not_opened(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("../evil", b"x")
+    one_line(
+        lambda: weights.load(build(), tmp_path / "a.keras"), "without weights"
+    )
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "prefix"])
+def test_remote_paths_are_read_through_tensorflow(first, tmp_path, what):
+    address = f"ram://weights-{what}"
+    if what == "prefix":
+        tensors = {f"{v.path}": v.value for v in first.weights}
+        tf.raw_ops.SaveV2(
+            prefix=f"{address}/model", tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
+        one_line(
+            lambda: weights.load(build(), f"{address}/model"),
+            "model' holds no EfficientNet",
+        )
+        return
+    path = weights.save(first, tmp_path / "tiny.weights.h5")
+    tf.io.gfile.makedirs(address)
+    tf.io.gfile.copy(path, f"{address}/tiny.weights.h5", overwrite=True)
+    model = build()
+    weights.load(
+        model, f"{address}/tiny.weights.h5" if what == "file" else address
+    )
+    assert equal(first, model)
+
+
+def test_a_remote_path_that_is_not_there_is_told():
+    with pytest.raises(FileNotFoundError, match="ram://nothing/here"):
+        weights.load(build(), "ram://nothing/here")
+
+
+def test_class_names_come_in_order_from_keras(monkeypatch):
+    def decode(scores, top):
+        return [[(f"n{row.argmax():08d}", f"name {row.argmax()}", 1.0)]
+                for row in scores]
+
+    monkeypatch.setattr(
+        keras.applications.imagenet_utils, "decode_predictions", decode
+    )
+    names = weights.class_names(1000)
+    assert (len(names), names[0], names[999]) == (1000, "name 0", "name 999")
+    assert weights.class_names(21843) is None
+
+
+def test_without_network_there_are_no_class_names(monkeypatch, caplog):
+    def fail(*_, **__):
+        raise Exception("URL fetch failure on http://x: None\nmore")
+
+    monkeypatch.setattr(
+        keras.applications.imagenet_utils, "decode_predictions", fail
+    )
+    assert published.class_names(1000) is None
+    assert "numbers instead: URL fetch failure on http://x: None" in caplog.text
