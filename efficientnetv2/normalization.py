@@ -63,13 +63,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return self._keras_call(inputs, training, mask)
         if training and self.trainable:
             return self._train(inputs)
-        outputs, _, _ = self._kernel(
+        return _kernel(
             inputs,
+            self.gamma.value,
+            self.beta.value,
             self.moving_mean.value,
             self.moving_variance.value,
-            training=False,
+            self.epsilon,
         )
-        return outputs
 
     def _has_kernel(self, inputs, mask):
         return (
@@ -97,106 +98,170 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _train(self, inputs):
         import tensorflow as tf
 
+        weights = self.gamma.value, self.beta.value
         replica = tf.distribute.get_replica_context()
-        if (
-            self.synchronized
-            and replica is not None
-            and replica.num_replicas_in_sync > 1
-        ):
+        several = replica is not None and replica.num_replicas_in_sync > 1
+        if self.synchronized and several:
             outputs, mean, variance = _synchronized(
-                inputs,
-                self.gamma.value,
-                self.beta.value,
-                self.moving_mean.value,
-                epsilon=self.epsilon,
-                replica=replica,
+                inputs, *weights, epsilon=self.epsilon, replica=replica
             )
         else:
-            empty = tf.zeros([0], tf.float32)
-            outputs, mean, variance = self._kernel(
-                inputs, empty, empty, training=True
+            outputs, mean, variance = _moments_kernel(
+                inputs, *weights, self.epsilon
             )
-            count = tf.cast(
-                tf.size(inputs) // self.gamma.shape[0], tf.float32
-            )
-            variance = variance * ((count - 1.0) / tf.maximum(count, 1.0))
+            count = _count(inputs, weights[0])
+            variance *= (count - 1.0) / tf.maximum(count, 1.0)
+            if several:
+                mean, variance = _mean_of_replicas(
+                    count, mean, variance, replica
+                )
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return outputs
-
-    def _kernel(self, inputs, mean, variance, *, training):
-        import tensorflow as tf
-
-        outputs, mean, variance, _, _, _ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=self.gamma.value,
-            offset=self.beta.value,
-            mean=mean,
-            variance=variance,
-            epsilon=self.epsilon,
-            exponential_avg_factor=1.0,
-            is_training=training,
-        )
-        return outputs, mean, variance
 
     def _move(self, moving, value):
         momentum = _MOMENTUM.get()
         if momentum is None:
             momentum = self.momentum
-        moving = moving.value
-        moving.assign_sub((moving - value) * (1.0 - momentum))
+        # Keras's own `assign`, so that stateless calls stay without effect.
+        old = moving.value
+        moving.assign(old - (old - value) * (1.0 - momentum))
 
     def get_config(self):
         return {**super().get_config(), "synchronized": self.synchronized}
 
 
-def _synchronized(inputs, gamma, beta, shift, *, epsilon, replica):
+def _kernel(inputs, gamma, beta, mean, variance, epsilon):
+    """Normalises by given moments."""
+    import tensorflow as tf
+
+    return tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=gamma,
+        offset=beta,
+        mean=mean,
+        variance=variance,
+        epsilon=epsilon,
+        is_training=False,
+    )[0]
+
+
+def _moments_kernel(inputs, gamma, beta, epsilon):
+    """Normalises by the moments of the batch.
+
+    Returns:
+        outputs like `inputs`, mean [channels], variance [channels] with the
+        factor n / (n - 1); without examples the moments are NaN.
+    """
+    import tensorflow as tf
+
+    empty = tf.zeros([0], tf.float32)
+    return tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=gamma,
+        offset=beta,
+        mean=empty,
+        variance=empty,
+        epsilon=epsilon,
+        exponential_avg_factor=1.0,
+        is_training=True,
+    )[:3]
+
+
+def _count(inputs, gamma):
+    """Values for each channel, a float32 scalar."""
+    import tensorflow as tf
+
+    return tf.cast(tf.size(inputs) // gamma.shape[0], tf.float32)
+
+
+def _mean_of_replicas(count, mean, variance, replica):
+    """Averages moments over the replicas that have examples."""
+    import tensorflow as tf
+
+    some = tf.ones_like(mean)
+    packed = tf.stack([mean, variance, some])  # [3, channels]
+    packed = tf.where(count > 0, packed, 0.0)
+    packed = replica.all_reduce(tf.distribute.ReduceOp.SUM, packed)
+    mean, variance, replicas = tf.unstack(packed)
+    return mean / replicas, variance / replicas
+
+
+def _global_moments(inputs, gamma, beta, epsilon, replica):
+    """Count, mean and biased variance over all replicas, each [channels].
+
+    Each replica's moments are joined as in Chan et al. (1979), which keeps
+    the precision that E[x^2] - E[x]^2 loses far from zero. They travel in one
+    all-reduce, each replica in its own row of zeros.
+    """
+    import tensorflow as tf
+
+    _, mean, variance = _moments_kernel(inputs, gamma, beta, epsilon)
+    count = _count(inputs, gamma)
+    local = tf.stack(
+        [tf.fill(tf.shape(mean), count), mean, variance * (count - 1.0)]
+    )  # [3, channels]
+    local = tf.where(count > 0, local, 0.0)  # a replica without examples
+    row = tf.one_hot(
+        replica.replica_id_in_sync_group, replica.num_replicas_in_sync
+    )
+    rows = replica.all_reduce(
+        tf.distribute.ReduceOp.SUM, row[:, None, None] * local
+    )  # [replicas, 3, channels]
+    counts, means, squares = tf.unstack(rows, axis=1)
+    count = tf.maximum(tf.reduce_sum(counts, 0), 1.0)
+    mean = tf.reduce_sum(counts * means, 0) / count
+    squares += counts * tf.square(means - mean)
+    return count, mean, tf.reduce_sum(squares, 0) / count
+
+
+def _synchronized(inputs, gamma, beta, *, epsilon, replica):
     """Batch normalisation over all replicas, with its own gradient.
 
-    The kernel cannot aggregate, so the sums travel in one all-reduce forward
-    and one backward. Sums are taken around `shift` (the moving mean) to keep
-    the precision that E[x^2] - E[x]^2 loses far from zero. A replica without
-    examples adds nothing to the sums.
+    The kernel cannot aggregate, so it runs on the joined moments, and the
+    gradient adds what the moments contribute. Only `inputs` is kept for it.
 
     Returns:
         outputs like `inputs`, mean [channels], biased variance [channels].
     """
     import tensorflow as tf
 
-    axes = [0, 1, 2]
-
-    def total(*vectors):
-        packed = tf.stack(vectors)  # [vectors, channels]
-        return tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, packed))
-
     @tf.custom_gradient
     def normalize(x, gamma, beta):
-        wide = tf.cast(x, tf.float32)
-        centred = wide - shift
-        count = tf.cast(tf.size(x) // tf.size(gamma), tf.float32)
-        count, first, second = total(
-            tf.fill(tf.shape(gamma), count),
-            tf.reduce_sum(centred, axes),
-            tf.reduce_sum(tf.square(centred), axes),
+        count, mean, variance = _global_moments(
+            x, gamma, beta, epsilon, replica
         )
-        count = tf.maximum(count, 1.0)
-        offset = first / count
-        variance = tf.maximum(second / count - tf.square(offset), 0.0)
-        mean = shift + offset
-        inverse = tf.math.rsqrt(variance + epsilon)
-        normal = (wide - mean) * inverse
-        outputs = normal * gamma + beta
+        outputs = _kernel(x, gamma, beta, mean, variance, epsilon)
 
         def gradient(upstream, *_):
-            upstream = tf.cast(upstream, tf.float32)
-            local_beta = tf.reduce_sum(upstream, axes)
-            local_gamma = tf.reduce_sum(upstream * normal, axes)
-            all_beta, all_gamma = total(local_beta, local_gamma)
-            inner = upstream - (all_beta / count)
-            inner -= normal * (all_gamma / count)
-            down = inner * (gamma * inverse)
+            direct, local_gamma, local_beta, _, _ = (
+                tf.raw_ops.FusedBatchNormGradV3(
+                    y_backprop=upstream,
+                    x=x,
+                    scale=gamma,
+                    reserve_space_1=mean,
+                    reserve_space_2=variance,
+                    reserve_space_3=tf.zeros([0], tf.float32),
+                    epsilon=epsilon,
+                    is_training=False,
+                )
+            )
+            all_gamma, all_beta = tf.unstack(
+                replica.all_reduce(
+                    tf.distribute.ReduceOp.SUM,
+                    tf.stack([local_gamma, local_beta]),
+                )
+            )
+            # d/dx = (gamma / deviation) *
+            #        (upstream - mean(upstream) - x_hat mean(upstream x_hat))
+            inverse = tf.math.rsqrt(variance + epsilon)
+            factor = gamma * inverse / count
+            through = (tf.cast(x, tf.float32) - mean) * (
+                factor * inverse * all_gamma
+            ) + factor * all_beta
+            down = tf.cast(direct, tf.float32) - through
             return tf.cast(down, x.dtype), local_gamma, local_beta
 
-        return (tf.cast(outputs, x.dtype), mean, variance), gradient
+        return (outputs, mean, variance), gradient
 
     return normalize(inputs, gamma, beta)
