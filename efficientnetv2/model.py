@@ -209,10 +209,12 @@ def _head(builder, x, num_classes):
         return x
     # Present at rate 0 too: the rate may rise in a later training stage.
     x = layers.Dropout(architecture.dropout_rate, name="top_dropout")(x)
+    # Differs from the released code, which scales by the number of classes:
+    # the same for 1000 of them, but a few would start with huge logits.
     return keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.VarianceScaling(
-            1 / 3, "fan_out", "uniform"
+            1 / 3, "fan_in", "uniform"
         ),
         bias_initializer=keras.initializers.Constant(
             architecture.headbias or 0.0

@@ -24,10 +24,11 @@ from efficientnetv2 import (
     weights,
 )
 from efficientnetv2 import config as config_lib
-from efficientnetv2.data import pipeline, sources
+from efficientnetv2.data import broken, pipeline, sources
 from efficientnetv2.train_step import StepSettings, TrainStep
 
 TERMINATED = 143  # exit code after SIGTERM: 128 + 15
+_ACCOUNT_STEPS = 50  # steps between looks at what was broken
 
 
 @dataclasses.dataclass
@@ -162,6 +163,15 @@ class _Training:
         self.train_step = self._train_step()
         self.evaluator = self._evaluator() if evaluates else None
         self._saved = time.monotonic()
+        self._unseen = []
+        self.broken = broken.BrokenExamples(
+            self.source,
+            seed=config.train.seed,
+            epoch=self.state.step // self.epoch_steps,
+            offset=self.state.offset,
+            max_bad_fraction=config.data.max_bad_fraction,
+            host_rows=config.train.batch_size,
+        )
 
     @property
     def checkpoints(self):
@@ -238,14 +248,11 @@ class _Training:
         stage_end = stage.end_epoch * self.epoch_steps
         batches = iter(self._batches(stage))
         while state.step < stage_end and not stop.requested:
-            figures, offset = self.train_step(
-                batches, state.step, stage.dropout_rate
-            )
+            figures, offsets = self._next(batches, stage)
             epoch = state.step // self.epoch_steps
             state.step += 1
             ends_epoch = state.step % self.epoch_steps == 0
-            # A tensor until it is saved: reading it would wait for the device.
-            state.offset = 0 if ends_epoch else offset + 1
+            self._unseen.append((epoch, offsets))
             self.log.step(
                 state.step,
                 figures,
@@ -254,10 +261,32 @@ class _Training:
                 learning_rate=self._learning_rate,
                 last=ends_epoch,
             )
+            if ends_epoch or len(self._unseen) >= _ACCOUNT_STEPS:
+                self._account()
             improved = ends_epoch and self._evaluate(epoch)
             leaves = stop.requested or state.step == stage_end
             if improved or leaves or self._is_due():
                 self._save(best=improved)
+
+    def _next(self, batches, stage):
+        try:
+            return self.train_step(
+                batches, self.state.step, stage.dropout_rate
+            )
+        except tf.errors.InvalidArgumentError as error:
+            self._account()  # says which examples, if they are the reason
+            raise ValueError(_reason(error)) from None
+
+    def _account(self):
+        """Brings position and count of broken examples up to date.
+
+        Not after every step: reading the offsets waits for the device.
+        """
+        for epoch, offsets in self._unseen:
+            self.state.offset = self.broken.observe(epoch, offsets.numpy())
+        self._unseen.clear()
+        if self.state.step % self.epoch_steps == 0:
+            self.state.offset = 0
 
     def _batches(self, stage):
         """The stage's batches from the present position, distributed."""
@@ -267,6 +296,7 @@ class _Training:
             batch_size=self.replica_batch,
             image_size=stage.image_size,
             style=config.data.preprocessing,
+            min_area=config.data.min_area,
             augname=config.data.augname,
             magnitude=stage.randaug_magnitude,
             mixup_alpha=stage.mixup_alpha,
@@ -277,6 +307,9 @@ class _Training:
             first_offset=state.offset,
             steps_per_epoch=self.epoch_steps * self._replicas,
             first_step=state.step % self.epoch_steps * self._replicas,
+            max_bad_fraction=config.data.max_bad_fraction,
+            normalize_labels=config.train.loss_type == "softmax",
+            host_rows=config.train.batch_size,
         )
         batches = batches.map(_loosen)  # one trace serves every image size
         if self._replicas == 1:
@@ -302,9 +335,10 @@ class _Training:
         return time.monotonic() - self._saved >= runtime.save_checkpoints_secs
 
     def _save(self, *, best=False):
+        self._account()
         state = self.state
         meta = {
-            "offset": int(state.offset),
+            "offset": state.offset,
             "class_names": list(self.source.class_names),
             "best_accuracy": state.best_accuracy,
         }
@@ -334,7 +368,18 @@ class _Training:
             report.curves(self.folder)
         except ImportError as error:
             print(error, flush=True)
-        print(f"Trained {self.epochs} epochs; all in {self.folder}", flush=True)
+        left_out = self.broken.total
+        note = f", {left_out} broken examples left out" if left_out else ""
+        print(
+            f"Trained {self.epochs} epochs{note}; all in {self.folder}",
+            flush=True,
+        )
+
+
+def _reason(error):
+    """The sentence in a TensorFlow error that says what happened."""
+    lines = [line for line in error.message.splitlines() if line.strip()]
+    return lines[0] if lines else str(error)
 
 
 def _loosen(batch):

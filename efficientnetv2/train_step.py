@@ -83,9 +83,9 @@ class TrainStep:
             dropout_rate: Dropout of the present stage, in [0, 1).
 
         Returns:
-            `(figures, offset)`: float32 scalar tensors over the global batch,
-            `loss` (with L2) and `accuracy` in [0, 1]; and the place in the
-            epoch's raw stream of the batch's last example, int64.
+            `(figures, offsets)`: float32 scalar tensors over the global
+            batch, `loss` (with L2) and `accuracy` in [0, 1]; and the places
+            in the epoch's stream of this host's examples, int64 [rows].
         """
         return self._call(
             iterator,
@@ -104,8 +104,8 @@ class TrainStep:
             )
             for key, value in results.items()
         }
-        last = self.strategy.experimental_local_results(batch["offset"])[-1]
-        return figures, last[-1]
+        offsets = self.strategy.experimental_local_results(batch["offset"])
+        return figures, tf.concat(offsets, 0)
 
     def _replica(self, batch, step, dropout_rate):
         settings = self.settings
