@@ -21,6 +21,11 @@ help:
 train: $(ENV)/.for-train
 	$(BIN)/python main.py --mode=train --model_name=$(MODEL)
 	$(BIN)/python main.py --mode=eval --model_name=$(MODEL)
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -c "from efficientnetv2.data import \
+	shapes; shapes.write_pictures('runs/pictures')" 2>/dev/null || { \
+	echo "The folder runs/pictures cannot be written"; exit 1; }
+	$(BIN)/python main.py --mode=predict --model_name=$(MODEL) --top_k=2 \
+	runs/pictures
 
 test: $(ENV)/.for-test
 	$(BIN)/ruff check .

@@ -1,19 +1,16 @@
 """The report of a run: curves.png, drawn from the rows of metrics.jsonl.
 
-A row is a JSON object with `step` (counted from the run's start), `kind`
-('train' or 'eval') and figures: `loss`, `accuracy` (0 to 1), `learning_rate`,
-`image_size` (pixels), `stage` (from 0). A figure may be missing or null.
+Figures of a row, any of which may be missing: `loss`, `accuracy` (0 to 1),
+`learning_rate`, `image_size` (pixels), `stage` and `epoch` (from 0).
 """
 
 import io
-import json
 import math
 import os
 import sys
 
-from efficientnetv2 import config
+from efficientnetv2 import config, metrics_log
 
-METRICS_NAME = "metrics.jsonl"
 CURVES_NAME = "curves.png"
 _MANY_ROWS = 60  # above, a mean over neighbours is drawn over the plain line
 _TRAIN_COLOR = "#1f6fb4"
@@ -21,19 +18,8 @@ _EVAL_COLOR = "#d1495b"
 _STAGE_COLORS = ("#f1f4f8", "#dfe6ef")
 
 
-def _open(path, mode):
-    if "://" not in path:
-        return open(path, mode)
-    import tensorflow as tf  # remote: gs://...
-
-    return tf.io.gfile.GFile(path, mode)
-
-
-def read_metrics(model_dir):
+def read_rows(model_dir):
     """Reads metrics.jsonl.
-
-    A resumed run writes the steps after its checkpoint again: the later row
-    counts. A line that a kill tore is left out.
 
     Args:
         model_dir: The run's folder.
@@ -44,26 +30,17 @@ def read_metrics(model_dir):
     Raises:
         ValueError: if there is no such file or no row in it.
     """
-    path = os.path.join(os.fspath(model_dir), METRICS_NAME)
+    path = os.path.join(model_dir, metrics_log.FILE)
     try:
-        with _open(path, "r") as file:
-            lines = file.read().splitlines()
+        rows = metrics_log.read(path)
     except FileNotFoundError:
-        raise ValueError(
-            f"no {METRICS_NAME} in {str(model_dir)!r}: nothing was "
-            "trained there"
-        ) from None
-    rows = {"train": {}, "eval": {}}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            rows[row["kind"]][row["step"]] = row
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
-    if not rows["train"] and not rows["eval"]:
-        raise ValueError(f"no rows in {path!r}")
+        rows = []
+    if not rows:
+        raise ValueError(f"nothing was trained yet: no rows in {path!r}")
+    rows.sort(key=lambda row: row["step"])
     return tuple(
-        [found[step] for step in sorted(found)] for found in rows.values()
+        [row for row in rows if row["kind"] == kind]
+        for kind in ("train", "eval")
     )
 
 
@@ -71,7 +48,7 @@ def series(rows, figure):
     """The points of one figure.
 
     Args:
-        rows: Rows of `read_metrics`.
+        rows: Rows of `read_rows`.
         figure: Key of the figure.
 
     Returns:
@@ -90,7 +67,7 @@ def stage_spans(rows):
     """Where the stages lie.
 
     Args:
-        rows: Training rows of `read_metrics`.
+        rows: Training rows of `read_rows`.
 
     Returns:
         List of (first step, end step, stage, image size): stages in order,
@@ -202,7 +179,8 @@ def _draw(title, train, evaluation):
         *series(train, "image_size"), color="#4a4a4a", drawstyle="steps-pre"
     )
     size.set_ylabel("image size, px")
-    size.set_xlabel("step")
+    _, epochs = series(train, "epoch")
+    size.set_xlabel(f"step ({max(epochs) + 1} epochs)" if epochs else "step")
     _shade_stages(panels, stage_spans(train))
     size.set_xlim(0, max(last_step, 1))
     for axes in panels:
@@ -228,7 +206,7 @@ def draw(model_dir):
         ValueError: if there are no metrics, or matplotlib is not installed.
     """
     model_dir = os.fspath(model_dir)
-    train, evaluation = read_metrics(model_dir)
+    train, evaluation = read_rows(model_dir)
     try:
         figure = _draw(_title(model_dir), train, evaluation)
     except ModuleNotFoundError as error:
@@ -239,7 +217,7 @@ def draw(model_dir):
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     path = os.path.join(model_dir, CURVES_NAME)
-    with _open(path, "wb") as file:
+    with open(path, "wb") as file:
         file.write(picture.getvalue())
     print(f"curves: {path}", flush=True)
     return path

@@ -34,6 +34,7 @@ def _run_of_four_stages(folder):
                 loss=2.3 * math.exp(-step / 200),
                 accuracy=1 - math.exp(-step / 200),
                 learning_rate=0.01 * min(step / 50, 1),
+                epoch=(step - 1) // 25,
                 stage=stage,
                 image_size=(128, 149, 171, 192)[stage],
             )
@@ -45,22 +46,14 @@ def _run_of_four_stages(folder):
 
 def test_rows_are_split_by_kind_and_sorted_by_step(tmp_path):
     _write(tmp_path, [_row(20), _row(5, "eval"), _row(10)])
-    train, evaluation = report.read_metrics(tmp_path)
+    train, evaluation = report.read_rows(tmp_path)
     assert [row["step"] for row in train] == [10, 20]
     assert [row["step"] for row in evaluation] == [5]
 
 
-def test_a_step_trained_again_after_a_resume_counts_once_and_last(tmp_path):
-    _write(tmp_path, [_row(10, loss=1.0), _row(20, loss=2.0)], '{"step": 2')
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write("\n" + json.dumps(_row(20, loss=3.0)) + "\n")
-    train, _ = report.read_metrics(tmp_path)
-    assert report.series(train, "loss") == ([10, 20], [1.0, 3.0])
-
-
 def test_a_torn_line_is_left_out(tmp_path):
     _write(tmp_path, [_row(10)], tail='{"step": 20, "kind": "tr')
-    assert [row["step"] for row in report.read_metrics(tmp_path)[0]] == [10]
+    assert [row["step"] for row in report.read_rows(tmp_path)[0]] == [10]
 
 
 def test_series_leaves_out_missing_null_and_non_finite_values():
@@ -76,7 +69,7 @@ def test_series_leaves_out_missing_null_and_non_finite_values():
 
 def test_stage_spans_leave_no_gap_and_name_the_size(tmp_path):
     _run_of_four_stages(tmp_path)
-    train, _ = report.read_metrics(tmp_path)
+    train, _ = report.read_rows(tmp_path)
     assert report.stage_spans(train) == [
         (0, 100, 0, 128),
         (100, 200, 1, 149),
@@ -97,7 +90,7 @@ def test_a_folder_without_metrics_is_one_clear_line(tmp_path, content):
 def test_the_drawing_shades_every_stage_and_names_the_best_accuracy(tmp_path):
     pytest.importorskip("matplotlib")
     _run_of_four_stages(tmp_path)
-    figure = report._draw("title", *report.read_metrics(tmp_path))
+    figure = report._draw("title", *report.read_rows(tmp_path))
     loss, accuracy, rate, size = figure.axes
     labels = [text.get_text() for text in loss.texts]
     assert labels == [
@@ -112,6 +105,7 @@ def test_the_drawing_shades_every_stage_and_names_the_best_accuracy(tmp_path):
     assert list(accuracy.lines[-1].get_ydata()) == [20.0, 40.0, 60.0, 80.0]
     assert max(rate.lines[0].get_ydata()) == 0.01
     assert set(size.lines[0].get_ydata()) == {128, 149, 171, 192}
+    assert size.get_xlabel() == "step (16 epochs)"
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,27 @@ def prepare(folder=None):
         with cache_folder.new_folder(folder, _is_whole) as work:
             _write(work)
     return folder
+
+
+def write_pictures(folder):
+    """Writes a picture of each class that is in no split, to predict on.
+
+    Args:
+        folder: Where to; made if it is not there.
+
+    Returns:
+        Paths of the JPEGs, named after their classes.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    os.makedirs(folder, exist_ok=True)
+    seed = [_VERSION, len(NUM_EXAMPLES), 0]  # no split has this number
+    labels = np.arange(len(CLASS_NAMES))
+    images = drawing.draw(labels, seed, height=84, width=92)
+    paths = []
+    for name, image in zip(CLASS_NAMES, images, strict=True):
+        path = os.path.join(folder, f"{name.replace(' ', '_')}.jpg")
+        tf.io.write_file(path, tf.io.encode_jpeg(image, quality=90))
+        paths.append(path)
+    return paths
