@@ -91,13 +91,14 @@ class RecordSource(Source):
         label = features[form.label_key]
         if form.multi_label:
             label = label.values
-        label = tf.cast(label, tf.int32) - form.label_offset
+        label -= form.label_offset
         inside = (label >= 0) & (label < self.num_classes)
+        label = tf.cast(tf.where(inside, label, 0), tf.int32)
         good = tf.reduce_all(inside)
         if form.multi_label:
             good &= tf.size(label) > 0
             label = tf.math.bincount(
-                tf.where(inside, label, 0),
+                label,
                 minlength=self.num_classes,
                 maxlength=self.num_classes,
                 dtype=tf.float32,
