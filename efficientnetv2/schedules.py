@@ -6,6 +6,7 @@ import math
 import keras
 
 DECAYS = ("exponential", "cosine", "linear", "constant")
+_WITH_AN_END = ("cosine", "linear")
 
 
 @keras.saving.register_keras_serializable("efficientnetv2")
@@ -59,6 +60,33 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         return dict(vars(self))
 
 
+def _check_type(lr_decay_type, total_steps):
+    if lr_decay_type not in DECAYS:
+        near = difflib.get_close_matches(str(lr_decay_type), DECAYS, n=1)
+        hint = f" (nearest: {near[0]!r})" if near else ""
+        raise ValueError(
+            f"lr_decay_type must be one of {', '.join(DECAYS)}. "
+            f"Received: {lr_decay_type!r}{hint}"
+        )
+    if lr_decay_type in _WITH_AN_END and not (total_steps or 0) >= 1:
+        raise ValueError(
+            f"total_steps must be >= 1 for {lr_decay_type!r}. "
+            f"Received: {total_steps}"
+        )
+
+
+def _check_at_least(bound, **values):
+    for name, value in values.items():
+        if not value >= bound:  # so that NaN is refused too
+            raise ValueError(f"{name} must be >= {bound}. Received: {value}")
+
+
+def _check_above_0(**values):
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0. Received: {value}")
+
+
 def learning_rate(
     initial_lr,
     steps_per_epoch,
@@ -79,7 +107,7 @@ def learning_rate(
         initial_lr: Peak learning rate, > 0.
         steps_per_epoch: Steps in an epoch, >= 1.
         lr_decay_type: 'exponential', 'cosine', 'linear' or 'constant'.
-        decay_factor: Exponential: factor at each decay, in (0, 1].
+        decay_factor: Exponential: factor at each decay, > 0.
         decay_epochs: Exponential: epochs between decays, > 0.
         total_steps: Cosine and linear: steps until 0.
         warmup_epochs: Linear warm-up from 0, epochs, >= 0.
@@ -91,24 +119,14 @@ def learning_rate(
     Raises:
         ValueError: for a value out of range.
     """
-    if lr_decay_type not in DECAYS:
-        near = difflib.get_close_matches(str(lr_decay_type), DECAYS, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
-        raise ValueError(
-            f"lr_decay_type must be one of {', '.join(DECAYS)}. "
-            f"Received: {lr_decay_type!r}{hint}"
-        )
-    if initial_lr <= 0:
-        raise ValueError(f"initial_lr must be > 0. Received: {initial_lr}")
-    if steps_per_epoch < 1:
-        raise ValueError(
-            f"steps_per_epoch must be >= 1. Received: {steps_per_epoch}"
-        )
-    if lr_decay_type in ("cosine", "linear") and not total_steps:
-        raise ValueError(
-            f"total_steps must be given for {lr_decay_type!r}. "
-            f"Received: {total_steps}"
-        )
+    _check_type(lr_decay_type, total_steps)
+    _check_at_least(1, steps_per_epoch=steps_per_epoch)
+    _check_at_least(0, warmup_epochs=warmup_epochs, minimal_lr=minimal_lr)
+    _check_above_0(
+        initial_lr=initial_lr,
+        decay_factor=decay_factor,
+        decay_epochs=decay_epochs,
+    )
     return WarmupDecay(
         initial_lr,
         steps_per_epoch,
