@@ -161,7 +161,7 @@ def _resolve(values, mode):
             )
     if values.dataset_cfg is None and not mode.opens_run:
         print(
-            f"No data set named: {settings.model_name} is trained on "
+            f"No data set named: {settings.model.name} is trained on "
             f"{settings.dataset_cfg}, the embedded data set; the run's folder "
             f"is {folder}",
             flush=True,

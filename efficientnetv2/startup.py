@@ -15,27 +15,21 @@ _STDERR = 2  # file descriptor, also of C++
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _DEFAULTS = {
     "KERAS_BACKEND": "tensorflow",
-    _LOG_LEVEL: "2",  # errors only
+    # Fatal ones only: what C++ logs as an error also comes as an exception,
+    # or is advice, such as that oneDNN has no kernel for a type.
+    _LOG_LEVEL: "3",
     "GRPC_VERBOSITY": "ERROR",
 }
-# Information and warnings of C++, as "I0000 00:00:1795 145 port.cc:153] ...".
+# Lines of C++, as "I0000 00:00:1795 145 port.cc:153] ...".
 _CHATTER = re.compile(
-    r"[IW]\d{4} |WARNING: All log messages before absl::InitializeLog"
+    r"[IWE]\d{4} |WARNING: All log messages before absl::InitializeLog"
 )
-# An error only where there is a GPU.
-_NO_GPU = re.compile(r"E\d{4} .*(cuInit|cuda|CUDA)")
-
-
-def _is_chatter(line):
-    if _CHATTER.match(line):
-        return True
-    return bool(_NO_GPU.match(line)) and not glob.glob("/dev/nvidia[0-9]*")
 
 
 def _replay(file):
     file.seek(0)
     for line in file.read().decode(errors="replace").splitlines(True):
-        if not _is_chatter(line):
+        if not _CHATTER.match(line):
             os.write(_STDERR, line.encode())
 
 
@@ -54,6 +48,22 @@ def _filtered_stderr():
             _replay(file)
 
 
+def _look_for_devices():
+    """Finds the devices, the last of the chatter; names an idle GPU."""
+    found = sys.modules["tensorflow"].config.list_physical_devices()
+    is_idle = (
+        glob.glob("/dev/nvidia[0-9]*")
+        and "CUDA_VISIBLE_DEVICES" not in os.environ
+        and not any(device.device_type == "GPU" for device in found)
+    )
+    if is_idle:
+        print(
+            "There is a GPU, but TensorFlow cannot use it; "
+            "pip install 'tensorflow[and-cuda]' may help",
+            file=sys.stderr,
+        )
+
+
 @contextlib.contextmanager
 def quiet():
     """Context in which TensorFlow may be imported without its chatter.
@@ -67,5 +77,4 @@ def quiet():
     with contextlib.nullcontext() if users_own else _filtered_stderr():
         yield
         if "tensorflow" in sys.modules:
-            # Looking for a GPU is the last of the chatter.
-            sys.modules["tensorflow"].config.list_physical_devices()
+            _look_for_devices()

@@ -6,10 +6,11 @@ import pathlib
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 
-from efficientnetv2 import app
+from efficientnetv2 import app, startup
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A mode that says when it runs and then does what the test asks for.
@@ -142,6 +143,26 @@ def test_tensorflow_is_quiet_and_the_backend_is_set(tmp_path):
     out, err = child.communicate()
     assert out.splitlines()[-2:] == ["8.0", "tensorflow"]
     assert err == "kept\n"
+
+
+@pytest.mark.parametrize(
+    "nodes, devices, says",
+    [([], ["CPU"], False), (["x"], ["CPU"], True), (["x"], ["GPU"], False)],
+)
+def test_a_gpu_that_is_not_used_is_named(
+    nodes, devices, says, monkeypatch, capsys
+):
+    found = [types.SimpleNamespace(device_type=kind) for kind in devices]
+    fake = types.SimpleNamespace(
+        config=types.SimpleNamespace(list_physical_devices=lambda: found)
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow", fake)
+    monkeypatch.setattr(startup.glob, "glob", lambda _: nodes)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with startup.quiet():
+        pass
+    assert ("There is a GPU" in capsys.readouterr().err) is says
 
 
 def test_the_users_log_level_stays(tmp_path):
