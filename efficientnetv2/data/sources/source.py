@@ -71,14 +71,14 @@ class Source(abc.ABC):
         Returns:
             A few words; None if it can be read.
         """
-        payload = self.read(np.array([number]))[0]
-        if not payload:
+        payload = tf.constant(self.read(np.array([number]))[0])
+        if payload == b"":
             return "cannot be read, or empty"
         try:
             encoded, _ = self.parse(payload, tf.constant(number, tf.int64))
         except tf.errors.OpError:
             return "not a serialized example of this form"
-        if not encoded.numpy():
+        if encoded == b"":
             return "no picture in it, or its label out of range"
         try:
             decoding.decode(encoded)
