@@ -1,6 +1,13 @@
-"""Random weights for tests, and how far two arrays are apart."""
+"""Tiny models with random weights, and how far two arrays are apart."""
+
+import json
+import struct
 
 import numpy as np
+import pytest
+
+from efficientnetv2 import model as model_lib
+from efficientnetv2 import variants, weights
 
 TINY = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_c1;r2_k3_s2_e6_i16_o24_se0.25"
 
@@ -47,3 +54,40 @@ def equal(first, second):
     return a.keys() == b.keys() and all(
         np.array_equal(a[name], b[name]) for name in a
     )
+
+
+def build(blocks=TINY, **settings):
+    """A tiny model."""
+    architecture = variants.lookup(blocks).architecture
+    return model_lib.build(architecture, **{"num_classes": 5} | settings)
+
+
+def pair():
+    """A tiny model with random weights, and an untouched twin."""
+    first = build()
+    randomise(first)
+    return first, build()
+
+
+def one_line(call, match):
+    """Runs `call`, expects a `WeightsError` of one line, and gives it."""
+    with pytest.raises(weights.WeightsError, match=match) as caught:
+        call()
+    if "\n" in str(caught.value):
+        pytest.fail(f"more than one line: {caught.value}")
+    return caught.value
+
+
+def write_safetensors(path, arrays, *, dtype="F32"):
+    """Writes the format as huggingface.co/docs/safetensors states it."""
+    header, data, end = {}, [], 0
+    for name, array in arrays.items():
+        data.append(np.ascontiguousarray(array).tobytes())
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(array.shape),
+            "data_offsets": [end, end + len(data[-1])],
+        }
+        end += len(data[-1])
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data))

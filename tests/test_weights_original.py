@@ -6,21 +6,17 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from random_weights import TINY, distance, equal, randomise
+from random_weights import distance, equal, pair
 
 import efficientnetv2
-from efficientnetv2 import model as model_lib
-from efficientnetv2 import variants, weights
+from efficientnetv2 import weights
 from efficientnetv2.weights import names
 
 
 @pytest.fixture
 def tiny():
     """A tiny model with random weights, and an untouched twin."""
-    architecture = variants.lookup(TINY).architecture
-    first = model_lib.build(architecture, num_classes=5)
-    randomise(first)
-    return first, model_lib.build(architecture, num_classes=5)
+    return pair()
 
 
 def _original_name(layer, leaf):

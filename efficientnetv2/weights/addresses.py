@@ -102,6 +102,12 @@ PUBLISHED["efficientnet-b8", "imagenet"] = Published(
 )
 
 
+def nearest(kind):
+    """A hint at the kind that somebody may have meant, or ''."""
+    near = difflib.get_close_matches(str(kind), KINDS, n=1)
+    return f" (nearest: {near[0]!r})" if near else ""
+
+
 def lookup(name, kind):
     """Finds the published file of a variant.
 
@@ -116,11 +122,9 @@ def lookup(name, kind):
         WeightsError: if there is none; says what there is.
     """
     if kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
         raise WeightsError(
             f"weights must be one of {', '.join(KINDS)}. "
-            f"Received: {kind!r}{hint}"
+            f"Received: {kind!r}{nearest(kind)}"
         )
     if (name, kind) not in PUBLISHED:
         there = [k for n, k in PUBLISHED if n == name]

@@ -4,7 +4,14 @@ import pathlib
 import zipfile
 
 from efficientnetv2 import checkpoint
-from efficientnetv2.weights import hub, keras_h5, tf1, timm, trainer
+from efficientnetv2.weights import (
+    addresses,
+    hub,
+    keras_h5,
+    tf1,
+    timm,
+    trainer,
+)
 from efficientnetv2.weights.source import WeightsError, damaged
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -33,7 +40,8 @@ def find(path):
     if path.with_name(f"{path.name}.index").is_file():
         return tf1, path
     if not path.is_file():
-        raise FileNotFoundError(f"weights file not found: {str(path)!r}")
+        hint = addresses.nearest(path)
+        raise FileNotFoundError(f"weights file not found: {str(path)!r}{hint}")
     return _reader(path), path
 
 

@@ -41,11 +41,7 @@ def read(path, layers, *, moving_average=True):
     import h5py
 
     try:
-        file = path
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                file = io.BytesIO(archive.read(ARCHIVED))
-        with h5py.File(file, "r") as root:
+        with _opened(path) as file, h5py.File(file, "r") as root:
             root = root.get("model_weights", root)  # of a whole model
             if "layer_names" in root.attrs:
                 stored, pair = _older(root), _by_order
@@ -56,6 +52,15 @@ def read(path, layers, *, moving_average=True):
             return _source(stored, layers, pair)
     except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from None
+
+
+def _opened(path):
+    """The HDF5 file itself, also from inside a `.keras` archive."""
+    file = open(path, "rb")
+    if file.read(2) != b"PK":
+        return file
+    with file, zipfile.ZipFile(file) as archive:
+        return io.BytesIO(archive.read(ARCHIVED))
 
 
 def _older(root):

@@ -9,8 +9,6 @@ import tempfile
 import urllib.error
 import urllib.request
 
-import tqdm
-
 from efficientnetv2.weights import addresses
 from efficientnetv2.weights.source import WeightsError
 
@@ -68,6 +66,8 @@ def _md5(path):
 
 
 def _download(address, file, target):
+    import tqdm
+
     try:
         with urllib.request.urlopen(
             address, timeout=_TIMEOUT_SECONDS
