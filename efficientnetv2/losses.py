@@ -12,37 +12,44 @@ def cross_entropy(labels, logits, *, label_smoothing=0.0, loss_type="softmax"):
     of replicas.
 
     Args:
-        labels: float [batch, classes]: one-hot, mixed or several labels.
-        logits: float [batch, classes].
+        labels: Integers [batch], or float [batch, classes]: one-hot, mixed or
+            several labels.
+        logits: Float [batch, classes]; float16 and bfloat16 are computed in
+            float32.
         label_smoothing: In [0, 1): with softmax this share of the label is
             spread over all classes (arXiv 1512.00567, section 7); with
             sigmoid each label moves this share towards 0.5.
-        loss_type: 'softmax' or 'sigmoid' (summed over classes).
+        loss_type: 'softmax', or 'sigmoid': one yes or no a class, summed over
+            the classes.
 
     Returns:
         float32 [batch].
 
     Raises:
-        ValueError: for another `loss_type`.
+        ValueError: for another `loss_type` or a share out of range.
     """
     ops = keras.ops
-    labels = ops.cast(labels, "float32")
+    if loss_type not in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"loss_type must be 'softmax' or 'sigmoid'. Received: {loss_type!r}"
+        )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"label_smoothing must lie in [0, 1). Received: {label_smoothing}"
+        )
     logits = ops.cast(logits, "float32")
+    classes = logits.shape[-1]
+    labels = ops.convert_to_tensor(labels)
+    if len(labels.shape) == 1:
+        labels = ops.one_hot(labels, classes)
+    labels = ops.cast(labels, "float32")
+    if label_smoothing:
+        middle = 1.0 / classes if loss_type == "softmax" else 0.5
+        labels = labels * (1.0 - label_smoothing) + middle * label_smoothing
     if loss_type == "softmax":
-        if label_smoothing:
-            spread = label_smoothing / logits.shape[-1]
-            labels = labels * (1.0 - label_smoothing) + spread
         return ops.categorical_crossentropy(labels, logits, from_logits=True)
-    if loss_type == "sigmoid":
-        if label_smoothing:
-            labels = labels * (1.0 - label_smoothing) + 0.5 * label_smoothing
-        # max(x, 0) - x z + log(1 + exp(-|x|)): finite for any logit.
-        rows = ops.relu(logits) - logits * labels
-        rows += ops.log1p(ops.exp(-ops.abs(logits)))
-        return ops.sum(rows, axis=-1)
-    raise ValueError(
-        f"loss_type must be 'softmax' or 'sigmoid'. Received: {loss_type!r}"
-    )
+    each = ops.binary_crossentropy(labels, logits, from_logits=True)
+    return ops.sum(each, axis=-1)  # [batch]
 
 
 def decayed_variables(variables, exclude):
@@ -68,8 +75,16 @@ def l2(kernels):
     Returns:
         A float32 scalar; 0 for no kernels.
     """
-    ops = keras.ops
-    total = ops.zeros((), "float32")
-    for kernel in kernels:
-        total += 0.5 * ops.sum(ops.square(ops.convert_to_tensor(kernel)))
-    return total
+    if not kernels:
+        return keras.ops.zeros((), "float32")
+    halves = [_half_square(keras.ops.convert_to_tensor(k)) for k in kernels]
+    return keras.ops.sum(keras.ops.stack(halves))
+
+
+def _half_square(kernel):
+    kernel = keras.ops.cast(kernel, "float32")
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.nn.l2_loss(kernel)  # one op, and one for its gradient
+    return 0.5 * keras.ops.sum(keras.ops.square(kernel))
