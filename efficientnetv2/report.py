@@ -167,10 +167,11 @@ def _draw(title, train, evaluation):
         accuracy.annotate(
             f"best {best:.1f} %",
             (step, best),
-            xytext=(-8 if to_the_left else 8, -16),
+            xytext=(-8 if to_the_left else 8, -18),
             textcoords="offset points",
             ha="right" if to_the_left else "left",
             color=_EVAL_COLOR,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
         )
     rate.plot(*series(train, "learning_rate"), color="#4a4a4a")
     rate.set_ylabel("learning rate")

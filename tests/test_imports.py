@@ -26,7 +26,7 @@ FLOORS = {
     """,
     "L2, assemblies": """
         model checkpoint weights zoo distribute data.cache_folder data.drawing
-        data.sources data.shapes data.pipeline
+        data.shapes data.order data.broken data.sources data.pipeline
     """,
     "L3, the work": """
         metrics_log report model_dir train_step evaluate train predict
