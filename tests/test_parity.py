@@ -1,0 +1,295 @@
+"""Outputs equal the original's figures, numpy by hand, and other backends."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import keras
+import numpy as np
+import pytest
+from random_weights import distance, randomise
+
+from efficientnetv2 import block_spec, zoo
+from efficientnetv2.weights import names
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ENDPOINTS = [f"reduction_{index}" for index in range(1, 6)]
+
+
+def _value(name, shape):
+    """The reference's rule: a variable's values follow from its name."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    leaf = name.split("/")[-1]
+    if leaf in ("kernel", "depthwise_kernel"):
+        fan_in = np.prod(shape[:2] if leaf != "kernel" else shape[:-1])
+        return rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)
+    if leaf == "gamma":
+        return rng.uniform(0.5, 1.5, shape)
+    return rng.standard_normal(shape) * 0.1
+
+
+def _original_names(model, published):
+    """Our variable's path -> the original's name, each used once."""
+    paths = list(names.variables(model))
+    layers = names.layers(paths)
+    originals = names.original(layers)
+    result = {}
+    for path in paths:
+        layer, _, leaf = path.rpartition("/")
+        if leaf == "kernel":
+            leaf = names.kernel_name(layer)
+        name = f"{model.name}/{originals[layer]}/{leaf}"
+        name = name.replace("/normalization", "/tpu_batch_normalization")
+        assert name in published, path
+        result[path] = name
+    assert len(set(result.values())) == len(published)
+    return result
+
+
+@pytest.fixture(
+    scope="module",
+    params=["efficientnetv2-b0", "efficientnetv2-s", "efficientnet-b0"],
+)
+def case(request, reference_folder):
+    """A model with the reference's weights, and the reference's figures."""
+    name = request.param
+    published = json.loads((reference_folder / f"{name}.json").read_text())
+    figures = np.load(reference_folder / f"{name}.npz")
+    model = zoo.get_model(name, with_endpoints=True)
+    originals = _original_names(model, published["variables"])
+    for path, variable in names.variables(model).items():
+        original = originals[path]
+        if f"stat:{original}" in figures:
+            variable.assign(figures[f"stat:{original}"])
+        else:
+            shape = tuple(variable.shape)
+            assert list(shape) == published["variables"][original]
+            variable.assign(_value(original, shape).astype("float32"))
+    outputs = [*model.outputs, model.get_layer("avg_pool").output]
+    return keras.Model(model.input, outputs), figures
+
+
+def _outputs(model, x):
+    outputs = model(x.astype("float32"), training=False)
+    return [keras.ops.convert_to_numpy(y) for y in outputs]
+
+
+def test_outputs_equal_the_reference(case):
+    model, figures = case
+    x = np.random.default_rng(7).uniform(-1, 1, (2, 64, 96, 3))
+    ours = _outputs(model, x)
+    for name, value in zip(["logits", *ENDPOINTS, "pooled"], ours, strict=True):
+        assert value.shape == figures[name].shape
+        assert distance(value, figures[name]) < 1e-4, name
+    assert distance(ours[5], figures["features"]) < 1e-4
+
+
+def test_odd_sizes_equal_the_reference(case):
+    model, figures = case
+    x = np.random.default_rng(8).uniform(-1, 1, (2, 57, 57, 3))
+    logits = _outputs(model, x)[0]
+    assert distance(logits, figures["logits_odd57"]) < 1e-4
+
+
+# By hand, in numpy: every kind of block, with weights by layer name.
+
+
+def _pad_same(x, kernel, stride):
+    """TensorFlow's 'same': the odd pixel of padding goes to the far side."""
+    pads = [(0, 0)]
+    for size in x.shape[1:3]:
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads.append((total // 2, total - total // 2))
+    return np.pad(x, [*pads, (0, 0)])
+
+
+def _windows(x, kernel, stride):
+    x = _pad_same(x, kernel, stride)
+    view = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), (1, 2))
+    return view[:, ::stride, ::stride]  # [batch, h, w, channels, k, k]
+
+
+class _ByHand:
+    def __init__(self, model):
+        self.values = {
+            path: variable.numpy().astype(np.float64)
+            for path, variable in names.variables(model).items()
+        }
+
+    def conv(self, x, name, stride=1):
+        kernel = self.values[f"{name}/kernel"]
+        windows = _windows(x, len(kernel), stride)
+        y = np.einsum("bhwcij,ijco->bhwo", windows, kernel)
+        return y + self.values.get(f"{name}/bias", 0)
+
+    def depthwise(self, x, name, stride):
+        kernel = self.values[f"{name}/kernel"]
+        windows = _windows(x, len(kernel), stride)
+        return np.einsum("bhwcij,ijc->bhwc", windows, kernel[..., 0])
+
+    def norm(self, x, name):
+        gamma, beta, mean, variance = (
+            self.values[f"{name}/{leaf}"]
+            for leaf in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+    def squeeze_excite(self, x, name):
+        mean = x.mean((1, 2), keepdims=True)
+        gate = _silu(self.conv(mean, f"{name}_se_reduce"))
+        return x * _sigmoid(self.conv(gate, f"{name}_se_expand"))
+
+    def block(self, x, spec, name, stride):
+        inputs = x
+        if spec.fused and spec.expand_ratio > 1:
+            x = self.conv(x, f"{name}_expand_conv", stride)
+            x = _silu(self.norm(x, f"{name}_expand_bn"))
+        elif not spec.fused:
+            if spec.expand_ratio > 1:
+                x = self.conv(x, f"{name}_expand_conv")
+                x = _silu(self.norm(x, f"{name}_expand_bn"))
+            x = self.depthwise(x, f"{name}_dwconv2", stride)
+            x = _silu(self.norm(x, f"{name}_bn"))
+        if spec.se_ratio:
+            x = self.squeeze_excite(x, name)
+        whole = spec.fused and spec.expand_ratio == 1
+        x = self.conv(x, f"{name}_project_conv", stride if whole else 1)
+        x = self.norm(x, f"{name}_project_bn")
+        if whole:
+            x = _silu(x)
+        same = stride == 1 and x.shape == inputs.shape
+        return x + inputs if same and spec.id_skip else x
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _silu(x):
+    return x * _sigmoid(x)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (13, 7), (1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "string",
+    [
+        "r2_k3_s1_e1_i8_o8_c1",
+        "r2_k3_s2_e1_i8_o16_c1",
+        "r2_k3_s2_e4_i8_o16_c1",
+        "r1_k5_s2_e3_i8_o8_se0.5_c1",
+        "r2_k3_s1_e1_i8_o8_se0.25",
+        "r2_k3_s2_e6_i8_o16_se0.25",
+        "r2_k5_s2_e4_i8_o16",
+        "r2_k3_s1_e2_i8_o8_se0.25_noskip",
+    ],
+)
+def test_block_equals_numpy_by_hand(string, size):
+    model = zoo.get_model(
+        [string], model_config={"feature_size": 16}, with_endpoints=True
+    )
+    randomise(model)
+    (spec,) = block_spec.decode([string])
+    hand = _ByHand(model)
+    picture = np.random.default_rng(1).uniform(-1, 1, (2, *size, 3))
+    x = _silu(hand.norm(hand.conv(picture, "stem_conv", 2), "stem_bn"))
+    for index in range(spec.num_repeat):
+        stride = 1 if index else spec.strides
+        x = hand.block(x, spec, f"block1{'ab'[index]}", stride)
+    pooled = _silu(hand.norm(hand.conv(x, "top_conv"), "top_bn")).mean((1, 2))
+    logits = pooled @ hand.values["predictions/kernel"]
+    logits += hand.values["predictions/bias"]
+    ours = _outputs(model, picture)
+    assert distance(ours[-1], x) < 1e-5
+    assert distance(ours[0], logits) < 1e-5
+
+
+_OTHER_BACKEND = """
+    import importlib.abc
+    import sys
+
+    class NoTensorFlow(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name.split(".")[0] in ("tensorflow", "tf_keras"):
+                raise ModuleNotFoundError(f"No module named {name!r}")
+
+    sys.meta_path.insert(0, NoTensorFlow())
+    import keras
+    import numpy as np
+    import efficientnetv2
+    from random_weights import randomise
+
+    out = sys.argv[1]
+    x = np.load(f"{out}/x.npy")
+    results = {}
+    for index, settings in enumerate(eval(sys.argv[2])):
+        model = efficientnetv2.get_model(**settings)
+        randomise(model)
+        first = "first" in str(settings)
+        inputs = x.transpose(0, 3, 1, 2) if first else x
+        values = model.predict(inputs, verbose=0)
+        for place, value in enumerate(values):
+            results[f"{index}:{place}"] = value
+    model.save(f"{out}/model.keras")
+    again = keras.models.load_model(f"{out}/model.keras")
+    for a, b in zip(values, again.predict(inputs, verbose=0), strict=True):
+        np.testing.assert_array_equal(a, b)
+    tiny = efficientnetv2.get_model(**eval(sys.argv[2])[0] | {
+        "with_endpoints": False,
+        "model_config": "survival_prob=0.9,bn_momentum=0.5",
+    })
+    tiny.compile(
+        keras.optimizers.Adam(1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    labels = np.arange(len(x)) % 2
+    history = tiny.fit(x, labels, epochs=12, batch_size=len(x), verbose=0)
+    results["losses"] = history.history["loss"]
+    results["moving"] = tiny.get_layer("stem_bn").moving_mean.numpy()
+    if "tensorflow" in sys.modules:
+        raise SystemExit("TensorFlow was imported")
+    np.savez(f"{out}/results.npz", **results)
+"""
+_TINY = "r1_k3_s2_e4_i8_o8_c1;r2_k5_s2_e6_i8_o16_se0.25"
+_SETTINGS = [
+    {"name": _TINY, "num_classes": 7, "with_endpoints": True},
+    {
+        "name": _TINY,
+        "with_endpoints": True,
+        "include_preprocessing": True,
+        "include_top": False,
+        "model_config": "data_format=channels_first,bn_type=gn,act_fn=hswish",
+    },
+]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backend_gives_the_same_without_tensorflow(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    x = np.random.default_rng(3).uniform(-1, 1, (4, 33, 47, 3))
+    np.save(tmp_path / "x.npy", x.astype("float32"))
+    code = textwrap.dedent(_OTHER_BACKEND)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), repr(_SETTINGS)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    theirs = np.load(tmp_path / "results.npz")
+    for index, settings in enumerate(_SETTINGS):
+        model = zoo.get_model(**settings)
+        randomise(model)
+        inputs = x.transpose(0, 3, 1, 2) if index else x
+        ours = _outputs(model, inputs)
+        for place, value in enumerate(ours):
+            assert distance(theirs[f"{index}:{place}"], value) < 1e-5
+    assert theirs["losses"][-1] < 0.5 * theirs["losses"][0]
+    assert np.abs(theirs["moving"]).max() > 0
