@@ -5,12 +5,9 @@ import sys
 
 from absl import flags
 
-# Set before TensorFlow and Keras are imported, unless the user has set them.
-_ENVIRONMENT = {
-    "KERAS_BACKEND": "tensorflow",
-    "TF_CPP_MIN_LOG_LEVEL": "2",  # errors only
-    "GRPC_VERBOSITY": "ERROR",
-}
+from efficientnetv2 import startup
+
+_PICTURES = 200  # int8 takes its ranges from so many
 # Rows: name, default (its type is the flag's), how help writes the value, help.
 _FLAGS = (
     ("model_dir", None, "DIR", "folder of a run; its newest checkpoint"),
@@ -20,6 +17,14 @@ _FLAGS = (
     ("dataset_cfg", "imagenet", "NAME", "data set of --weights [imagenet]"),
     ("hparam_str", "", "K=V,...", "settings of --weights"),
     ("labels", None, "FILE", "class names, a line each"),
+    ("pictures", None, "PATH,...", "to compare on [the run's evaluation data]"),
+    ("data_dir", None, "DIR", "folder of the data set's files"),
+    (
+        "include_preprocessing",
+        True,
+        "",
+        "tflite, onnx and keras take RGB in 0..255; --no...: normalised",
+    ),
     ("format", None, "NAME,...", "formats below, or all"),
     ("export_dir", None, "DIR", "where to [<model_dir>/export/<format>]"),
     ("overwrite", False, "", "replace what is there"),
@@ -112,17 +117,47 @@ def _check(values):
     return chosen, folder
 
 
+def _files(values, source):
+    """Pictures to calibrate and compare on, or None where there are none."""
+    from . import pictures
+
+    if values.pictures is not None:
+        return pictures.from_paths(values.pictures, limit=_PICTURES)
+    settings = source.config
+    if values.data_dir is not None:
+        from efficientnetv2 import config
+
+        settings = config.override(settings, "", data_dir=values.data_dir)
+    elif settings.data.data_dir is None and settings.data.ds_name != "shapes":
+        return None
+    try:
+        return pictures.from_recipe(settings, limit=_PICTURES)
+    except (ValueError, OSError) as error:
+        if values.data_dir is not None:
+            raise
+        # A run that came from another machine: its data stayed there.
+        print(f"no evaluation pictures: {error}", file=sys.stderr)
+        return None
+
+
 def _run(argv):
     values = _parse(argv)
     if values.help:
         print(_help())
         return
     chosen, folder = _check(values)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from . import formats
+    with startup.quiet():
+        import tensorflow  # noqa: F401, only its chatter is awaited here
 
-    formats.export(_read(values), folder, chosen, overwrite=values.overwrite)
+        from . import formats
+    source = _read(values)
+    formats.check(chosen, source.config.model)
+    request = formats.Request(
+        source,
+        files=_files(values, source),
+        include_preprocessing=values.include_preprocessing,
+    )
+    formats.export(request, folder, chosen, overwrite=values.overwrite)
     print(f"exported to {folder}")
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from efficientnetv2 import layers
 
+from . import rebuild
+
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _NOISE = (layers.Dropout, layers.StochasticDepth)
 _SILU = ("silu", "swish")
@@ -20,15 +22,8 @@ def _silu(x):
     return x * keras.ops.sigmoid(x)
 
 
-def folded_pairs(model):
-    """Finds the convolutions that a batch normalisation reads.
-
-    Args:
-        model: Functional Keras model.
-
-    Returns:
-        A dict from convolution's name to the batch normalisation layer.
-    """
+def _pairs(model):
+    """{name of a convolution: the batch normalisation that reads it}."""
     producers = {
         id(layer.output): layer
         for layer in model.layers
@@ -61,21 +56,24 @@ def _folded_weights(conv, norm):
     return [(kernel * factor).astype(np.float32), bias.astype(np.float32)]
 
 
-def fold(model):
+def fold(model, *, style=None):
     """Copies a model for inference.
 
     Args:
         model: Functional model of `efficientnetv2.model`.
+        style: A style of `data.preprocess`: the copy takes RGB in 0..255 and
+            normalises it; None: it takes what the model takes.
 
     Returns:
-        A functional Keras model with the same inputs and, up to rounding, the
-        same outputs in inference; the given one is left as it is.
+        A functional Keras model with, up to rounding, the same outputs in
+        inference; the given one is left as it is.
     """
-    pairs = folded_pairs(model)
-    gone = {norm.name for norm in pairs.values()}
-    gone |= {layer.name for layer in model.layers if isinstance(layer, _NOISE)}
+    pairs = _pairs(model)
+    folded = {norm.name for norm in pairs.values()}
 
-    def clone(layer):
+    def replace(layer):
+        if layer.name in folded or isinstance(layer, _NOISE):
+            return None
         if isinstance(layer, layers.Activation):
             name = layer.activation
             function = _silu if name in _SILU else layers.ACTIVATIONS[name]
@@ -85,18 +83,11 @@ def fold(model):
             config["use_bias"] = True
         return layer.__class__.from_config(config)
 
-    def call(layer, *args, **kwargs):
-        if layer.name in gone:
-            return args[0]
-        return layer(*args, **kwargs)
-
-    copy = keras.models.clone_model(
-        model, clone_function=clone, call_function=call
-    )
+    copy = rebuild.rebuild(model, replace, style=style)
     for layer in copy.layers:
-        original = model.get_layer(layer.name)
         if layer.name in pairs:
-            layer.set_weights(_folded_weights(original, pairs[layer.name]))
+            conv = model.get_layer(layer.name)
+            layer.set_weights(_folded_weights(conv, pairs[layer.name]))
         elif layer.weights:
-            layer.set_weights(original.get_weights())
+            layer.set_weights(model.get_layer(layer.name).get_weights())
     return copy

@@ -4,8 +4,26 @@ import dataclasses
 import difflib
 import importlib
 import os
+import pathlib
 
 from . import staging
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to export and how.
+
+    Args:
+        origin: An `origin.Origin`.
+        files: Pictures to calibrate and to compare on, a list of files'
+            bytes, or None.
+        include_preprocessing: True: tflite, onnx and keras take RGB in
+            0..255; False: normalised images.
+    """
+
+    origin: object
+    files: list | None = None
+    include_preprocessing: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,20 +32,104 @@ class Format:
 
     Args:
         what: A line for --help.
-        write: Name of this module's function that writes it.
+        write: Function from a `Request` and a folder, which exists, to a list
+            of `artefact.Artefact`.
+        module: Module of this package whose `check_installed` must pass.
+        channels_first: Whether it takes channels-first models.
     """
 
     what: str
-    write: str
+    write: object
+    module: str | None = None
+    channels_first: bool = False
+
+
+def _module(name):
+    # Imported when used: TensorFlow takes seconds.
+    return importlib.import_module(f".{name}", __package__)
+
+
+def _saved_model(request, folder):
+    origin = request.origin
+    return _module("saved_model").write(
+        origin.model,
+        folder,
+        class_names=origin.class_names,
+        image_size=origin.image_size,
+        style=origin.style,
+        loss_type=origin.config.train.loss_type,
+    )
+
+
+def _hub(request, folder):
+    hub, origin = _module("hub"), request.origin
+    artefacts = []
+    for kind in hub.KINDS:
+        path = os.path.join(folder, kind)
+        artefacts += hub.write(
+            origin.model,
+            path,
+            kind=kind,
+            style=origin.style,
+            weight_decay=origin.config.train.weight_decay,
+            weight_decay_exclude=origin.config.train.weight_decay_exclude,
+        )
+        hub.pack(path, f"{path}.tar.gz")
+    return artefacts
+
+
+def _tflite(request, folder):
+    lite, origin = _module("lite"), request.origin
+    return lite.write(
+        origin.model,
+        {
+            precision: os.path.join(folder, f"model_{precision}.tflite")
+            for precision in lite.PRECISIONS
+        },
+        files=request.files,
+        image_size=origin.image_size,
+        style=origin.style,
+        include_preprocessing=request.include_preprocessing,
+    )
+
+
+def _onnx(request, folder):
+    return _module("onnx").write(
+        request.origin.model,
+        os.path.join(folder, "model.onnx"),
+        style=request.origin.style,
+        include_preprocessing=request.include_preprocessing,
+        class_names=request.origin.class_names,
+    )
+
+
+def _keras(request, folder):
+    return _module("keras_format").write(
+        request.origin.model,
+        os.path.join(folder, "model.keras"),
+        style=request.origin.style,
+        include_preprocessing=request.include_preprocessing,
+    )
 
 
 FORMATS = {
     "saved_model": Format(
         "for TensorFlow Serving: picture files in, class names out",
-        "_saved_model",
+        _saved_model,
     ),
     "hub": Format(
-        "TF-Hub modules: feature_vector, classification, feature_maps", "_hub"
+        "TF-Hub modules: feature vector, classification, feature maps", _hub
+    ),
+    "tflite": Format(
+        "for phones: float32, float16, dynamic range, int8",
+        _tflite,
+        module="lite",
+    ),
+    "onnx": Format("for onnxruntime and others", _onnx, module="onnx"),
+    "keras": Format(
+        "one file for Keras 3, to train on or to run",
+        _keras,
+        channels_first=True,
     ),
 }
 
@@ -60,51 +162,75 @@ def parse(text):
     return list(dict.fromkeys(names))
 
 
-def _module(name):
-    # Imported when used: TensorFlow takes seconds.
-    return importlib.import_module(f".{name}", __package__)
-
-
-def _saved_model(origin, path):
-    _module("saved_model").export(
-        origin.model,
-        path,
-        class_names=origin.class_names,
-        image_size=origin.image_size,
-        style=origin.style,
-        loss_type=origin.config.train.loss_type,
-    )
-
-
-def _hub(origin, path):
-    hub = _module("hub")
-    for kind in hub.KINDS:
-        hub.export(
-            origin.model,
-            os.path.join(path, kind),
-            kind=kind,
-            style=origin.style,
-            weight_decay=origin.config.train.weight_decay,
-            weight_decay_exclude=origin.config.train.weight_decay_exclude,
-        )
-
-
-def export(origin, path, formats, *, overwrite=False):
-    """Writes a model in one or several formats.
+def check(formats, architecture):
+    """Refuses formats that cannot be written, before any work is done.
 
     Args:
-        origin: An `origin.Origin`.
-        path: Folder to write; with several formats it holds a folder for
-            each. It appears only when all of it is done.
         formats: Keys of `FORMATS`.
-        overwrite: Replace `path` where it exists.
+        architecture: The model's `Architecture`.
 
     Raises:
-        ValueError: if `path` exists.
+        ValueError: names the format and what can be done.
     """
+    able = [name for name, row in FORMATS.items() if row.channels_first]
+    for name in formats:
+        if architecture.data_format == "channels_first" and name not in able:
+            raise ValueError(
+                f"a channels_first model cannot be exported as {name}; "
+                f"it can as {', '.join(able)}"
+            )
+        if FORMATS[name].module is not None:
+            _module(FORMATS[name].module).check_installed()
+
+
+def _write(request, formats, folder, say):
+    """Writes formats into a folder; returns their artefacts."""
+    artefacts = []
+    for name in formats:
+        say(f"writing {name} ...")
+        place = folder if len(formats) == 1 else os.path.join(folder, name)
+        os.makedirs(place, exist_ok=True)
+        artefacts += FORMATS[name].write(request, place)
+    return artefacts
+
+
+def export(request, path, formats, *, overwrite=False, say=print):
+    """Writes a model in one or several formats, verified.
+
+    Args:
+        request: A `Request`.
+        path: Folder to write; with several formats it holds a folder for
+            each. It appears only when all is done and verified.
+        formats: Keys of `FORMATS`.
+        overwrite: Replace `path` where it exists.
+        say: Function that a line of progress goes to.
+
+    Returns:
+        A list of `verify.Row`.
+
+    Raises:
+        ValueError: if `path` exists, or if an exported model does not do
+            what the trained one does.
+    """
+    origin = request.origin
+    check(formats, origin.config.model)
+    card, verify = _module("card"), _module("verify")
     with staging.staged(path, overwrite=overwrite) as temporary:
-        for name in formats:
-            print(f"writing {name} ...", flush=True)
-            single = len(formats) == 1
-            folder = temporary if single else os.path.join(temporary, name)
-            globals()[FORMATS[name].write](origin, folder)
+        artefacts = _write(request, formats, temporary, say)
+        say("verifying, each in a process of its own ...")
+        expected = verify.expect(
+            origin.model,
+            image_size=origin.image_size,
+            style=origin.style,
+            files=request.files,
+            loss_type=origin.config.train.loss_type,
+        )
+        rows = verify.verify(artefacts, expected)
+        say(card.table(rows))
+        verify.require(rows)
+        folder = pathlib.Path(temporary)
+        labels = "".join(f"{name}\n" for name in origin.class_names)
+        (folder / "labels.txt").write_text(labels, encoding="utf-8")
+        text = card.card(request, formats, rows, pictures=len(expected.files))
+        (folder / "README.md").write_text(text, encoding="utf-8")
+    return rows

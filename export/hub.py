@@ -5,37 +5,23 @@ for images: RGB in [0, 1] of any size goes in, normalisation is inside, and
 `variables`, `trainable_variables` and `regularization_losses` can be reached.
 """
 
+import tarfile
+
 import keras
 import tensorflow as tf
 
 from efficientnetv2 import losses, noise, normalization
 from efficientnetv2.data import preprocess
 
+from . import artefact, endpoints, publish
 from . import inputs as inputs_lib
-from . import staging
 
-KINDS = ("feature_vector", "classification", "feature_maps")
-
-
-def _endpoints(model):
-    """The feature maps before each stride and the last: [reduction_1, ...].
-
-    Layers of a block share the start of their names, 'block2a_'.
-    """
-    blocks = {}
-    for layer in model.layers:
-        if layer.name.startswith("block"):
-            blocks.setdefault(layer.name.partition("_")[0], []).append(layer)
-    blocks = list(blocks.values())
-    strided = [
-        any(max(getattr(layer, "strides", (1,))) > 1 for layer in block)
-        for block in blocks
-    ]
-    return [
-        block[-1].output
-        for block, ends in zip(blocks, [*strided[1:], True], strict=True)
-        if ends
-    ]
+_OUTPUTS = {
+    "feature_vector": "features",
+    "classification": "logits",
+    "feature_maps": "maps",
+}
+KINDS = tuple(_OUTPUTS)
 
 
 def _part(model, kind):
@@ -45,7 +31,10 @@ def _part(model, kind):
     if kind == "feature_vector":
         # Before the dropout, which features must not have.
         return keras.Model(model.inputs, model.get_layer("avg_pool").output)
-    maps = {f"reduction_{i + 1}": x for i, x in enumerate(_endpoints(model))}
+    maps = {
+        f"reduction_{i + 1}": x
+        for i, x in enumerate(endpoints.endpoints(model))
+    }
     return keras.Model(model.inputs, maps)
 
 
@@ -115,7 +104,7 @@ def build_module(model, kind, *, style, weight_decay, weight_decay_exclude):
     return module
 
 
-def export(
+def write(
     model,
     path,
     *,
@@ -123,34 +112,16 @@ def export(
     style=None,
     weight_decay=0.0,
     weight_decay_exclude=".*(bias|gamma|beta).*",
-    overwrite=False,
 ):
-    """Writes a TF-Hub module.
-
-    Args:
-        model: Functional model of `efficientnetv2.get_model`, float32.
-        path: Folder to write.
-        kind: 'feature_vector' (float32 [batch, features], no dropout on
-            them), 'classification' (logits [batch, classes]) or
-            'feature_maps' (a dict reduction_1, ... of [batch, height / 2^k,
-            width / 2^k, channels]).
-        style: Normalisation of the model's input: 'v2', 'v1', 'ft', or None:
-            what the model's variant has.
-        weight_decay: Factor of the L2 loss in `regularization_losses`, >= 0.
-        weight_decay_exclude: Regex; variables whose path fits have no L2.
-        overwrite: Replace `path` where it exists.
+    """Writes a module's folder; arguments as `export`.
 
     Returns:
-        The path.
-
-    Raises:
-        ValueError: for an unknown kind, or if `path` exists.
+        A list of one `artefact.Artefact`.
     """
     if kind not in KINDS:
         raise ValueError(
             f"kind must be one of {', '.join(KINDS)}. Received: {kind!r}"
         )
-    staging.check_free(path, overwrite=overwrite)
     module = build_module(
         model,
         kind,
@@ -158,8 +129,68 @@ def export(
         weight_decay=weight_decay,
         weight_decay_exclude=weight_decay_exclude,
     )
-    with staging.staged(path, overwrite=overwrite) as temporary:
-        # The gradient of silu is hand-written: save it with the function.
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
-        tf.saved_model.save(module, temporary, options=options)
-    return path
+    # The gradient of silu is hand-written: save it with the function.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+    tf.saved_model.save(module, str(path), options=options)
+    return [
+        artefact.Artefact(
+            f"hub {kind}", str(path), "module", "unit", _OUTPUTS[kind]
+        )
+    ]
+
+
+def export(
+    model,
+    path,
+    *,
+    overwrite=False,
+    verify=True,
+    image_size=None,
+    files=None,
+    **settings,
+):
+    """Writes a TF-Hub module.
+
+    Args:
+        model: Functional model of `efficientnetv2.get_model`, float32.
+        path: Folder to write.
+        overwrite: Replace `path` where it exists.
+        verify: Load it in a process of its own and compare it with `model`.
+        image_size: Pixels that are compared at; None: the variant's.
+        files: Pictures to compare on, a list of files' bytes; None: drawn.
+        **settings: `kind`: 'feature_vector' (float32 [batch, features], no
+            dropout on them), 'classification' (logits [batch, classes]) or
+            'feature_maps' (a dict reduction_1, ... of [batch, height / 2^k,
+            width / 2^k, channels]). `style`: normalisation of the model's
+            input, 'v2', 'v1', 'ft' or None: the variant's. `weight_decay`:
+            factor of the L2 loss in `regularization_losses`, >= 0, and
+            `weight_decay_exclude`: regex of the variables without L2.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for an unknown kind, if `path` exists, or if the module
+            does not do what the model does.
+    """
+    return publish.publish(
+        lambda temporary: write(model, temporary, **settings),
+        path,
+        model=model if verify else None,
+        style=settings.get("style"),
+        image_size=image_size,
+        files=files,
+        overwrite=overwrite,
+    )
+
+
+def pack(folder, archive):
+    """Packs a module as the .tar.gz that hubs serve.
+
+    Args:
+        folder: The module.
+        archive: File to write.
+    """
+    # Weights hardly shrink: the quickest level does as well as the best.
+    with tarfile.open(archive, "w:gz", compresslevel=1) as file:
+        file.add(folder, arcname=".")

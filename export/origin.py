@@ -1,6 +1,7 @@
 """Where a model to be exported comes from: a run's folder or weights."""
 
 import dataclasses
+import json
 import pathlib
 import typing
 
@@ -8,6 +9,7 @@ from efficientnetv2 import checkpoint, config, model
 
 _CONFIG = "config.yaml"
 _CHECKPOINTS = "checkpoints"
+_METRICS = "metrics.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,23 +20,22 @@ class Origin:
         model: Keras model from normalised images to logits, float32.
         config: The `Config` it was trained with, or asked for.
         class_names: A name for each logit.
+        style: Normalisation, a style of `data.preprocess`.
         description: Where the weights come from, for the model card.
+        accuracy: A line about the accuracy measured in training, or None.
     """
 
     model: typing.Any
     config: typing.Any
     class_names: tuple[str, ...]
+    style: str
     description: str
+    accuracy: str | None = None
 
     @property
     def image_size(self):
         """Evaluation size, pixels."""
         return self.config.eval.isize
-
-    @property
-    def style(self):
-        """Normalisation, a style of `data.preprocess`."""
-        return self.config.data.preprocessing
 
 
 def _build(settings):
@@ -51,6 +52,26 @@ def _names(settings, class_names):
             f"Received: {len(class_names)} labels"
         )
     return tuple(class_names)
+
+
+def _accuracy(path, settings, step):
+    """What an evaluation at the checkpoint's step said, or None."""
+    if not path.is_file():
+        return None
+    found = None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # a run that was killed tears the last line
+            continue
+        if row.get("kind") == "eval" and row.get("step") == step:
+            found = row
+    if found is None:
+        return None
+    return (
+        f"top-1 {100 * found['accuracy']:.2f} % on {found['examples']} "
+        f"examples of {settings.dataset_cfg}/{settings.eval.split}"
+    )
 
 
 def from_run(model_dir, *, class_names=None, best=False):
@@ -101,8 +122,10 @@ def from_run(model_dir, *, class_names=None, best=False):
         network,
         settings,
         _names(settings, class_names or meta.get("class_names")),
+        settings.data.preprocessing,
         f"{'moving averages' if averaged else 'weights'} after step "
         f"{meta['step']} of a training run on {settings.dataset_cfg}",
+        _accuracy(run / _METRICS, settings, meta["step"]),
     )
 
 
@@ -123,10 +146,18 @@ def from_weights(settings, weights, *, class_names=None):
     from efficientnetv2 import weights as weights_lib
 
     network = _build(settings)
-    weights_lib.load(network, weights)
+    report = weights_lib.load(network, weights)
     names = class_names or weights_lib.class_names(settings.data.num_classes)
     name = pathlib.Path(weights).name
-    return Origin(network, settings, _names(settings, names), f"file {name}")
+    return Origin(
+        network,
+        settings,
+        _names(settings, names),
+        report.preprocessing or settings.data.preprocessing,
+        f"published weights {name!r}"
+        if name in weights_lib.KINDS
+        else f"the weights file {name}",
+    )
 
 
 def read_labels(path):

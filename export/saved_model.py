@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from efficientnetv2.data import preprocess
 
-from . import fold, inputs, staging
+from . import artefact, fold, inputs, publish
 
 BROKEN = "error: not a picture"
 
@@ -159,7 +159,7 @@ def check_names(model, class_names):
     return list(names)
 
 
-def export(
+def write(
     model,
     path,
     *,
@@ -168,28 +168,12 @@ def export(
     style=None,
     loss_type="softmax",
     top_k=5,
-    overwrite=False,
 ):
-    """Writes a SavedModel for serving, batch normalisation folded.
-
-    Args:
-        model: Keras model of `efficientnetv2.get_model`, float32.
-        path: Folder to write.
-        class_names: A name for each logit; None: their numbers.
-        image_size: Pixels; None: the variant's evaluation size.
-        style: Normalisation of the model's input: 'v2', 'v1' or 'ft'; None:
-            the variant's.
-        loss_type: 'softmax', or 'sigmoid' for several labels a picture.
-        top_k: Number of classes in the top outputs, >= 1.
-        overwrite: Replace `path` where it exists.
+    """Writes a SavedModel's folder; arguments as `export`.
 
     Returns:
-        The path.
-
-    Raises:
-        ValueError: if `path` exists, or the names do not fit.
+        A list of `artefact.Artefact`.
     """
-    staging.check_free(path, overwrite=overwrite)
     folded = inputs.after_preprocessing(fold.fold(model))
     functions = signatures(
         folded,
@@ -202,8 +186,55 @@ def export(
     root = tf.train.Checkpoint()
     root.weights = [v.value for v in folded.weights]
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with staging.staged(path, overwrite=overwrite) as temporary:
-        tf.saved_model.save(
-            root, temporary, signatures=functions, options=options
+    tf.saved_model.save(root, str(path), signatures=functions, options=options)
+    return [
+        artefact.Artefact(
+            f"saved_model {signature}",
+            str(path),
+            "signature",
+            feed,
+            "probabilities",
+            signature=signature,
         )
-    return path
+        for signature, feed in (
+            ("serving_default", "unit"),
+            ("image_bytes", "bytes"),
+        )
+    ]
+
+
+def export(
+    model, path, *, overwrite=False, verify=True, files=None, **settings
+):
+    """Writes a SavedModel for serving, batch normalisation folded.
+
+    Args:
+        model: Keras model of `efficientnetv2.get_model`, float32.
+        path: Folder to write.
+        overwrite: Replace `path` where it exists.
+        verify: Load it in a process of its own and compare it with `model`.
+        files: Pictures to compare on, a list of files' bytes; None: drawn.
+        **settings: `class_names`: a name for each logit; None: numbers.
+            `image_size`: pixels; None: the variant's evaluation size.
+            `style`: normalisation of the model's input, 'v2', 'v1', 'ft' or
+            None: the variant's. `loss_type`: 'softmax', or 'sigmoid' for
+            several labels a picture. `top_k`: number of classes in the top
+            outputs, >= 1.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if `path` exists, the names do not fit, or if what was
+            written does not do what the model does.
+    """
+    return publish.publish(
+        lambda temporary: write(model, temporary, **settings),
+        path,
+        model=model if verify else None,
+        style=settings.get("style"),
+        image_size=settings.get("image_size"),
+        loss_type=settings.get("loss_type", "softmax"),
+        files=files,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,207 @@
+"""TFLite in four precisions, batch normalisation folded."""
+
+import contextlib
+import importlib.util
+import pathlib
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+from . import artefact, fold, inputs, pictures, publish
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+CALIBRATION = 200  # pictures that int8 takes its ranges from
+
+
+def check_installed():
+    """Raises ValueError where nothing can run what is written."""
+    if not importlib.util.find_spec("ai_edge_litert"):
+        raise ValueError(
+            "the format tflite needs ai-edge-litert: "
+            "pip install 'efficientnetv2[tflite]'"
+        )
+
+
+@contextlib.contextmanager
+def prepared(model, *, image_size, style, include_preprocessing=True):
+    """Gives a SavedModel for `convert`, in a folder that goes away.
+
+    Args:
+        model: Functional model of `efficientnetv2.get_model`, float32.
+        image_size: Pixels; TFLite files have one size.
+        style: A style of `data.preprocess`.
+        include_preprocessing: True: it takes RGB in 0..255.
+
+    Yields:
+        The folder.
+    """
+    folded = fold.fold(model, style=style if include_preprocessing else None)
+    shape = [None, image_size, image_size, 3]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, name="image")])
+    def forward(image):
+        return {"logits": folded(image, training=False)}
+
+    root = tf.train.Checkpoint()
+    root.weights = [v.value for v in folded.weights]
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(root, folder, signatures=forward)
+        yield folder
+
+
+def convert(folder, precision, *, calibration=None, integer_input="int8"):
+    """Converts what `prepared` gave.
+
+    Args:
+        folder: Folder of the SavedModel.
+        precision: One of `PRECISIONS`.
+        calibration: For int8: float32 [pictures, size, size, 3], as the
+            SavedModel takes them.
+        integer_input: For int8: type of its input, 'uint8' or 'int8'.
+
+    Returns:
+        The file's bytes.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        folder, signature_keys=["serving_default"]
+    )
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.representative_dataset = lambda: (
+            {"image": row[np.newaxis]} for row in calibration
+        )
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        ]
+        # Pixels are bytes already; logits are for people.
+        converter.inference_input_type = tf.dtypes.as_dtype(integer_input)
+    return converter.convert()
+
+
+def check_precision(precision, files):
+    """Raises ValueError for an unknown precision, or int8 without pictures."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"precision must be one of {', '.join(PRECISIONS)}. "
+            f"Received: {precision!r}"
+        )
+    if precision == "int8" and not files:
+        raise ValueError(
+            "int8 needs pictures such as the model will see, to take its "
+            "ranges from: --pictures=FOLDER"
+        )
+
+
+def write(
+    model,
+    paths,
+    *,
+    files=None,
+    image_size=None,
+    style=None,
+    include_preprocessing=True,
+):
+    """Writes one file or several.
+
+    Args:
+        model: As `export`.
+        paths: Dict from some of `PRECISIONS` to the file to write.
+        files: Pictures for int8, a list of files' bytes.
+        image_size: As `export`.
+        style: As `export`.
+        include_preprocessing: As `export`.
+
+    Returns:
+        A list of `artefact.Artefact`.
+    """
+    check_installed()
+    for precision in paths:
+        check_precision(precision, files)
+    style = inputs.resolve_style(model, style)
+    size = inputs.resolve_size(model, image_size)
+    calibration = None
+    if "int8" in paths:
+        raw, normalized = pictures.decode(files[:CALIBRATION], size, style)
+        calibration = raw if include_preprocessing else normalized
+    with prepared(
+        model,
+        image_size=size,
+        style=style,
+        include_preprocessing=include_preprocessing,
+    ) as folder:
+        for precision, path in paths.items():
+            content = convert(
+                folder,
+                precision,
+                calibration=calibration,
+                integer_input="uint8" if include_preprocessing else "int8",
+            )
+            pathlib.Path(path).write_bytes(content)
+    feed = "raw" if include_preprocessing else "normalized"
+    return [
+        artefact.Artefact(
+            f"tflite {precision}",
+            str(path),
+            "tflite",
+            feed,
+            "logits",
+            precision=precision,
+        )
+        for precision, path in paths.items()
+    ]
+
+
+def export(
+    model,
+    path,
+    *,
+    precision="float32",
+    files=None,
+    overwrite=False,
+    verify=True,
+    **settings,
+):
+    """Writes a TFLite file.
+
+    Input `image`, [batch, size, size, 3]: float32, or of int8 uint8 with the
+    preprocessing inside; output `logits`, float32 [batch, classes].
+
+    Args:
+        model: Functional model of `efficientnetv2.get_model`, float32.
+        path: File to write.
+        precision: 'float32'; 'float16' weights; 'dynamic': 8-bit weights;
+            'int8': all in 8 bits.
+        files: Pictures such as the model will see, a list of files' bytes:
+            int8 takes its ranges from them, and they are compared on. None:
+            compared on drawn ones.
+        overwrite: Replace `path` where it exists.
+        verify: Run it in a process of its own and compare it with `model`.
+        **settings: `image_size`: pixels; None: the variant's evaluation size.
+            `style`: normalisation of the model's input, 'v2', 'v1', 'ft' or
+            None: the variant's. `include_preprocessing`: True: the file takes
+            RGB in 0..255.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for an unknown precision, int8 without pictures, if `path`
+            exists, or if the file does not do what the model does.
+    """
+    check_precision(precision, files)
+
+    return publish.publish(
+        lambda temporary: write(
+            model, {precision: temporary}, files=files, **settings
+        ),
+        path,
+        model=model if verify else None,
+        style=settings.get("style"),
+        image_size=settings.get("image_size"),
+        files=files,
+        overwrite=overwrite,
+    )
