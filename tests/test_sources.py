@@ -219,7 +219,7 @@ class TestIndex:
     def test_index_is_read_from_the_cache(self, records, cache, monkeypatch):
         paths = [str(records / f"train-0000{n}-of-00002") for n in (0, 1)]
         made = record_index.build(paths)
-        monkeypatch.setattr(record_index, "_scan", None)
+        monkeypatch.setattr(record_index, "record_scan", None)
         kept = record_index.build(paths)
         np.testing.assert_array_equal(made.offsets, kept.offsets)
         np.testing.assert_array_equal(made.files, kept.files)

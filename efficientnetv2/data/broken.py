@@ -84,7 +84,7 @@ class BrokenExamples:
             order.host_offsets(places, **self._host), offsets
         )
         size = self._source.num_examples
-        numbers = order.shuffled(size, self._seed, self._epoch)
+        numbers = self._source.order(self._seed, self._epoch)
         for offset in missing.tolist():
             self.count += 1
             self.total += 1

@@ -31,6 +31,30 @@ def shuffled(num_examples, seed, epoch):
     return numbers
 
 
+def shuffled_nearby(blocks, reach, seed, epoch):
+    """An order that reads blocks of examples one after the other, about.
+
+    Blocks come in a random order, and each example moves behind its place in
+    that by a random way, so that what is being read stays within some blocks.
+
+    Args:
+        blocks: Number of each example's block, int array [n].
+        reach: The longest way, in examples.
+        seed: The run's seed, int >= 0.
+        epoch: Int >= 0.
+
+    Returns:
+        All numbers below n, int64 array. Not to be written to.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    ranks = rng.permutation(int(blocks.max()) + 1)
+    stream = np.argsort(ranks[blocks], kind="stable")
+    ways = rng.uniform(0.0, reach, len(blocks))
+    numbers = stream[np.argsort(np.arange(len(blocks)) + ways, kind="stable")]
+    numbers.flags.writeable = False
+    return numbers
+
+
 def host_offsets(places, *, host_rows, host_index=0, num_hosts=1):
     """Offsets of the examples that a host reads.
 

@@ -150,7 +150,7 @@ def train_batches(
 
     def locate(places, epochs):
         offsets = order.host_offsets(places, **host)
-        numbers = order.shuffled(source.num_examples, seed, int(epochs[0]))
+        numbers = source.order(seed, int(epochs[0]))
         indices = numbers[offsets % source.num_examples]
         return indices.astype(np.int64), offsets
 

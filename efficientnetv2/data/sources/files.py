@@ -5,12 +5,12 @@ import concurrent.futures
 import numpy as np
 import tensorflow as tf
 
-from efficientnetv2.data.sources import record_index
 from efficientnetv2.data.sources.source import Source
-from efficientnetv2.data.sources.stored_bytes import read_file
+from efficientnetv2.data.sources.stored_bytes import is_remote, read_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _REMOTE_READS = 64  # at once; each waits for the network
+_WHOLE = np.zeros(1, np.int64)
 
 
 class FileSource(Source):
@@ -30,7 +30,7 @@ class FileSource(Source):
         self.class_names = tuple(class_names)
         self.num_examples = len(self.paths)
         self._executor = None
-        if self.paths and record_index.is_remote(self.paths[0]):
+        if self.paths and is_remote(self.paths[0]):
             self._executor = concurrent.futures.ThreadPoolExecutor(
                 _REMOTE_READS
             )
@@ -47,6 +47,9 @@ class FileSource(Source):
 
     def parse(self, payload, number):
         return payload, tf.gather(tf.constant(self.labels), number)
+
+    def files(self):
+        return dict.fromkeys(self.paths, _WHOLE)
 
     def place(self, number):
         return self.paths[number]

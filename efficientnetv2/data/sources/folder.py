@@ -6,8 +6,8 @@ import posixpath
 
 import tensorflow as tf
 
-from efficientnetv2.data.sources import record_index
 from efficientnetv2.data.sources.files import SUFFIXES, FileSource
+from efficientnetv2.data.sources.stored_bytes import is_remote
 
 _TRAIN = ("train", "training")
 _EVALUATION = ("eval", "validation", "val", "valid", "test")
@@ -27,7 +27,7 @@ def _subfolders(folder):
 
 def _pictures(folder):
     """All pictures in a folder and below, sorted."""
-    walk = tf.io.gfile.walk if record_index.is_remote(folder) else os.walk
+    walk = tf.io.gfile.walk if is_remote(folder) else os.walk
     return sorted(
         posixpath.join(place, name)
         for place, _, names in walk(folder)

@@ -1,7 +1,6 @@
 """Where each record of TFRecord files begins; kept in the cache folder.
 
-A TFRecord is its length (8 bytes), a checksum of that (4), the data and a
-checksum of them (4). With the places known any record can be read at any time.
+With the places known any record can be read at any time.
 """
 
 import concurrent.futures
@@ -9,21 +8,20 @@ import dataclasses
 import hashlib
 import io
 import os
-import struct
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from efficientnetv2.data import cache_folder
-from efficientnetv2.data.sources import crc32c
+from efficientnetv2.data.sources import record_scan
 
-_HEADER = struct.Struct("<QI")
-_FOOTER_BYTES = 4
 _THREADS = 16  # waiting for the disk or the network
-_REMOTE_CHUNK = 16 << 20
+# The data's own checksums are looked at where all files are this small, bytes;
+# of larger data sets only the lengths are read.
+_CHECKED_SIZE = 1 << 30
 _VERSION = 1
-_STORED = ("files", "offsets", "lengths", "damage")
+_STORED = ("files", "offsets", "lengths", "good", "damage")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,12 +33,14 @@ class RecordIndex:
         files: int32 [n], number of each record's file in `paths`, rising.
         offsets: int64 [n], place of the record's data in the file, bytes.
         lengths: int64 [n], length of the data, bytes.
+        good: bool [n], False where the data do not fit their checksum.
     """
 
     paths: tuple[str, ...]
     files: np.ndarray
     offsets: np.ndarray
     lengths: np.ndarray
+    good: np.ndarray
 
     def __len__(self):
         return len(self.offsets)
@@ -50,79 +50,26 @@ class RecordIndex:
         return row - int(np.searchsorted(self.files, self.files[row]))
 
 
-class _ChunkedFile:
-    """Reads a remote file forwards in large chunks."""
-
-    def __init__(self, path):
-        self._file = tf.io.gfile.GFile(path, "rb")
-        self._start, self._chunk = 0, b""
-
-    def read_at(self, offset, count):
-        end = self._start + len(self._chunk)
-        if offset < self._start or offset + count > end:
-            self._file.seek(offset)
-            self._start, self._chunk = offset, self._file.read(_REMOTE_CHUNK)
-        begin = offset - self._start
-        return self._chunk[begin : begin + count]
-
-    def close(self):
-        self._file.close()
-
-
-class _LocalFile:
-    def __init__(self, path):
-        self._file = io.FileIO(path)
-
-    def read_at(self, offset, count):
-        return os.pread(self._file.fileno(), count, offset)
-
-    def close(self):
-        self._file.close()
-
-
-def is_remote(path):
-    """Whether a path names a place outside the machine's file system."""
-    return "://" in path
-
-
-def _scan(path, size):
-    """Finds the records of one file, up to the first damaged place.
-
-    Returns:
-        Two lists, offsets and lengths of the records' data, and a sentence
-        that says what is damaged, or None.
-    """
-    offsets, lengths = [], []
-    file = (_ChunkedFile if is_remote(path) else _LocalFile)(path)
-    place = 0
-    try:
-        while place < size:
-            header = file.read_at(place, _HEADER.size)
-            if len(header) < _HEADER.size:
-                break
-            length, checksum = _HEADER.unpack(header)
-            end = place + _HEADER.size + length + _FOOTER_BYTES
-            if end > size or crc32c.masked(header[:8]) != checksum:
-                break
-            offsets.append(place + _HEADER.size)
-            lengths.append(length)
-            place = end
-    finally:
-        file.close()
-    damage = None
-    if place < size:
-        damage = (
-            f"{path} is damaged behind record {len(offsets) - 1} (byte {place} "
-            f"of {size}): the rest of it is lost"
-        )
-    return offsets, lengths, damage
-
-
-def _index_file(path, size):
-    offsets, lengths, damage = _scan(path, size)
+def _index_file(path, size, checks):
+    """Places, lengths and state of a file's records, and what to say of it."""
+    offsets, lengths, rest = record_scan.scan(path, size)
     if not offsets:
         raise ValueError(f"{path} holds no records ({size} bytes)")
-    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
+    sentence = None
+    if rest:
+        sentence = (
+            f"{path} is damaged behind record {len(offsets) - 1} (byte "
+            f"{size - rest} of {size}): the rest of it is lost"
+        )
+    good = np.ones(len(offsets), bool)
+    if checks:
+        good[record_scan.find_damaged(path, offsets, lengths)] = False
+    return (
+        np.array(offsets, np.int64),
+        np.array(lengths, np.int64),
+        good,
+        sentence,
+    )
 
 
 def _stamp(path):
@@ -156,13 +103,15 @@ def _write_cached(path, arrays):
 
 
 def _scan_all(paths, sizes, executor):
-    found = list(executor.map(_index_file, paths, sizes))
-    offsets, lengths, damage = zip(*found, strict=True)
+    checks = [sum(sizes) <= _CHECKED_SIZE] * len(paths)
+    found = list(executor.map(_index_file, paths, sizes, checks))
+    offsets, lengths, good, damage = zip(*found, strict=True)
     counts = [len(rows) for rows in offsets]
     return {
         "files": np.repeat(np.arange(len(paths), dtype=np.int32), counts),
         "offsets": np.concatenate(offsets),
         "lengths": np.concatenate(lengths),
+        "good": np.concatenate(good),
         "damage": np.array([text for text in damage if text], np.str_),
     }
 
@@ -192,9 +141,7 @@ def build(paths):
             _write_cached(kept, arrays)
     for sentence in arrays["damage"].tolist():
         logging.warning("%s", sentence)
-    return RecordIndex(
-        tuple(paths), arrays["files"], arrays["offsets"], arrays["lengths"]
-    )
+    return RecordIndex(tuple(paths), *(arrays[name] for name in _STORED[:-1]))
 
 
 def join(indices):
@@ -216,4 +163,5 @@ def join(indices):
         np.concatenate(shifted).astype(np.int32),
         np.concatenate([index.offsets for index in indices]),
         np.concatenate([index.lengths for index in indices]),
+        np.concatenate([index.good for index in indices]),
     )

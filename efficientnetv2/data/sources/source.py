@@ -5,7 +5,7 @@ import abc
 import numpy as np
 import tensorflow as tf
 
-from efficientnetv2.data import decoding
+from efficientnetv2.data import decoding, order
 
 
 class Source(abc.ABC):
@@ -61,6 +61,22 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def place(self, number):
         """Where an example is stored, for a person: a file, a record."""
+
+    @abc.abstractmethod
+    def files(self):
+        """Where the examples are: a dict from path to places in the file."""
+
+    def order(self, seed, epoch):
+        """The order in which an epoch reads the examples.
+
+        Args:
+            seed: The run's, int >= 0.
+            epoch: Int >= 0.
+
+        Returns:
+            Each number once, int array [num_examples], not to be written to.
+        """
+        return order.shuffled(self.num_examples, seed, epoch)
 
     def explain(self, number):
         """Says what is wrong with an example.

@@ -1,4 +1,4 @@
-"""Reads pieces of files, local or remote, from many threads."""
+"""Reads files and pieces of files from many threads."""
 
 import collections
 import os
@@ -6,9 +6,12 @@ import threading
 
 import tensorflow as tf
 
-from efficientnetv2.data.sources import record_index
-
 _OPEN_FILES = 128  # most systems allow a process 1024
+
+
+def is_remote(path):
+    """Whether a path names a place outside the machine's file system."""
+    return "://" in path
 
 
 class _Handle:
@@ -24,7 +27,7 @@ class _Handle:
 
 
 class OpenFiles:
-    """Keeps the files read last open, since opening costs time.
+    """Keeps the local files read last open, since opening costs time.
 
     Args:
         paths: The files that may be asked for, by their number.
@@ -49,9 +52,6 @@ class OpenFiles:
         Raises:
             OSError: if the file cannot be read.
         """
-        path = self._paths[file]
-        if record_index.is_remote(path):
-            return _read_remote(path, offset, length)
         handle = self._handle(file)
         data = os.pread(handle.descriptor, length, offset)
         return data if len(data) == length else b""
@@ -80,7 +80,7 @@ def read_file(path):
     Raises:
         OSError: if it cannot be read.
     """
-    if not record_index.is_remote(path):
+    if not is_remote(path):
         with open(path, "rb") as file:
             return file.read()
     try:
@@ -90,7 +90,20 @@ def read_file(path):
         raise OSError(str(error)) from None
 
 
-def _read_remote(path, offset, length):
+def read_piece(path, offset, length):
+    """Reads a piece of a remote file.
+
+    Args:
+        path: The file.
+        offset: Place of the first byte.
+        length: Number of bytes.
+
+    Returns:
+        bytes; b"" if the file does not hold all of them.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             file.seek(offset)

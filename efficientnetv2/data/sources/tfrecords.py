@@ -1,23 +1,16 @@
 """TFRecords of encoded pictures and labels, as ImageNet is kept."""
 
-import concurrent.futures
 import dataclasses
-import posixpath
-import re
+import functools
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
+from efficientnetv2.data import order
 from efficientnetv2.data.sources import record_index, splits
+from efficientnetv2.data.sources.remote_blocks import RemoteBlocks
 from efficientnetv2.data.sources.source import Source
-from efficientnetv2.data.sources.stored_bytes import OpenFiles
-
-_REMOTE_READS = 64  # at once; each waits for the network
-_LABEL_FILES = ("labels.txt", "classes.txt")
-# Data sets differ in what they call the split to evaluate on.
-_EVALUATION = ("validation", "val", "eval", "test")
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|$)")
+from efficientnetv2.data.sources.stored_bytes import OpenFiles, is_remote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +39,20 @@ class RecordSource(Source):
         rows: Rows of the index that are the examples, int64 [n].
         class_names: A name for each class.
         record_format: A `RecordFormat`.
+        shuffle_memory_mb: Memory for remote records read ahead of their turn,
+            MiB; such ones are shuffled as far as it reaches.
     """
 
-    def __init__(self, name, index, *, rows, class_names, record_format):
+    def __init__(
+        self,
+        name,
+        index,
+        *,
+        rows,
+        class_names,
+        record_format,
+        shuffle_memory_mb=256,
+    ):
         self.name = name
         self.index = index
         self.rows = rows
@@ -57,18 +61,37 @@ class RecordSource(Source):
         self.num_examples = len(rows)
         self.multi_label = record_format.multi_label
         self._files = OpenFiles(index.paths)
-        self._executor = None
-        if any(record_index.is_remote(path) for path in index.paths):
-            self._executor = concurrent.futures.ThreadPoolExecutor(
-                _REMOTE_READS
+        self._remote = None
+        if any(is_remote(path) for path in index.paths):
+            memory_bytes = shuffle_memory_mb << 20
+            self._remote = RemoteBlocks(index, memory_bytes)
+            # The other half is for blocks that are only partly read.
+            reach = memory_bytes / 2 / max(1.0, float(index.lengths.mean()))
+            blocks = self._remote.blocks[rows]
+            self._remote_order = functools.lru_cache(4)(
+                functools.partial(order.shuffled_nearby, blocks, reach)
             )
 
+    def order(self, seed, epoch):
+        if self._remote is None:
+            return super().order(seed, epoch)
+        return self._remote_order(seed, epoch)
+
     def read(self, numbers):
-        run = map if self._executor is None else self._executor.map
-        return list(run(self._read_row, self.rows[numbers].tolist()))
+        rows = self.rows[numbers]
+        if self._remote is not None:
+            payloads = self._remote.read(rows)
+            good = self.index.good[rows]
+            return [
+                data if is_good else b""
+                for data, is_good in zip(payloads, good, strict=True)
+            ]
+        return [self._read_row(row) for row in rows.tolist()]
 
     def _read_row(self, row):
         index = self.index
+        if not index.good[row]:
+            return b""
         try:
             return self._files.read(
                 int(index.files[row]),
@@ -77,6 +100,15 @@ class RecordSource(Source):
             )
         except OSError:
             return b""
+
+    def files(self):
+        files, offsets = (
+            part[self.rows] for part in (self.index.files, self.index.offsets)
+        )
+        return {
+            path: offsets[files == number]
+            for number, path in enumerate(self.index.paths)
+        }
 
     def parse(self, payload, number):
         form = self.record_format
@@ -112,126 +144,60 @@ class RecordSource(Source):
         path = self.index.paths[int(self.index.files[row])]
         return f"{path}, record {self.index.within_file(row)}"
 
+    def explain(self, number):
+        if not self.index.good[self.rows[number]]:
+            return "does not fit its checksum"
+        return super().explain(number)
+
 
 def _one_number(kind):
     return tf.io.FixedLenFeature([], kind)
 
 
-def find_files(data_dir, split):
-    """Finds the TFRecord files of a stored split.
-
-    Args:
-        data_dir: Folder; may be remote.
-        split: Stored split's name: files are called `train-*` or
-            `<anything>-train.tfrecord*`. The names validation, val, eval and
-            test stand for each other where just one of them is there.
-
-    Returns:
-        A sorted list of paths; empty if there are none.
-    """
-    names = [
-        name
-        for name in tf.io.gfile.listdir(data_dir)
-        if not name.endswith((".json", ".txt", "/"))
-    ]
-
-    def called(word):
-        shard = re.compile(
-            rf"(?:.*[-_.])?{re.escape(word)}(?:-.*|\.tfrecords?.*)"
-        )
-        return sorted(name for name in names if shard.fullmatch(name))
-
-    found = called(split)
-    if not found and split in _EVALUATION:
-        others = [rows for word in _EVALUATION if (rows := called(word))]
-        found = others[0] if len(others) == 1 else []
-    return [posixpath.join(data_dir, name) for name in found]
-
-
-def _warn_of_missing_shards(paths):
-    totals = {int(match[2]) for path in paths if (match := _SHARD.search(path))}
-    for total in totals - {len(paths)}:
-        logging.warning(
-            "%s: %d of %d files are here", paths[0], len(paths), total
-        )
-
-
-def read_class_names(data_dir, num_classes):
-    """Names of the classes, from labels.txt or classes.txt, one a line.
-
-    Args:
-        data_dir: Folder; may be remote.
-        num_classes: Number of classes, or None.
-
-    Returns:
-        A tuple of names; numbers where no file names the classes.
-
-    Raises:
-        ValueError: if neither a file nor `num_classes` says how many classes
-            there are, or they disagree.
-    """
-    for name in _LABEL_FILES:
-        path = posixpath.join(data_dir, name)
-        if tf.io.gfile.exists(path):
-            with tf.io.gfile.GFile(path) as file:
-                lines = [line.strip() for line in file.read().splitlines()]
-            names = tuple(line for line in lines if line)
-            if num_classes not in (None, len(names)):
-                raise ValueError(
-                    f"data.num_classes must be {len(names)}, as many as {path} "
-                    f"has lines. Received: {num_classes}"
-                )
-            return names
-    if num_classes is None:
-        raise ValueError(
-            f"data.num_classes must be given, as {data_dir!r} has no "
-            "labels.txt. Received: None"
-        )
-    return tuple(str(number) for number in range(num_classes))
-
-
-def open_records(
-    data_dir, split, *, name, num_classes=None, record_format=None
+def open_split(
+    split,
+    files_of,
+    *,
+    name,
+    class_names,
+    record_format,
+    shuffle_memory_mb=256,
 ):
-    """Opens a folder of TFRecords.
+    """Opens the records that a split stands for.
 
     Args:
-        data_dir: Folder with files such as train-00000-of-01024; may be
-            remote.
         split: See `splits`.
+        files_of: Function of a stored split's name: its files, in order.
         name: The data set's name, for messages.
-        num_classes: Number of classes; None: as labels.txt says.
-        record_format: A `RecordFormat`; None: ImageNet's.
+        class_names: A name for each class.
+        record_format: A `RecordFormat`.
+        shuffle_memory_mb: See `RecordSource`.
 
     Returns:
         A `RecordSource`.
 
     Raises:
-        ValueError: if there are no files or no examples, or a file is empty.
+        ValueError: if there are no examples, or a file is empty.
     """
-    indices, offsets = {}, {}
-    for base in splits.base_names(split):
-        if base in indices:
-            continue
-        files = find_files(data_dir, base)
-        if not files:
-            raise ValueError(
-                f"data_dir must hold TFRecords called {base}-*. "
-                f"Received: {data_dir!r}"
-            )
-        _warn_of_missing_shards(files)
-        offsets[base] = sum(len(index) for index in indices.values())
-        indices[base] = record_index.build(files)
-    chosen = splits.select(split, lambda base: len(indices[base]))
-    numbers = np.concatenate([offsets[base] + rows for base, rows in chosen])
-    if not numbers.size:
+    names = list(dict.fromkeys(splits.base_names(split)))
+    indices = [record_index.build(files_of(stored)) for stored in names]
+    counts = dict(zip(names, map(len, indices), strict=True))
+    first = dict(zip(names, np.cumsum([0, *counts.values()])[:-1], strict=True))
+    rows = np.concatenate(
+        [
+            first[stored] + numbers
+            for stored, numbers in splits.select(split, counts.get)
+        ]
+    )
+    if not rows.size:
         raise ValueError(
             f"split must hold an example of {name}. Received: {split!r}"
         )
     return RecordSource(
         f"{name}/{split}",
-        record_index.join(list(indices.values())),
-        rows=numbers,
-        class_names=read_class_names(data_dir, num_classes),
-        record_format=record_format or RecordFormat(),
+        record_index.join(indices),
+        rows=rows,
+        class_names=class_names,
+        record_format=record_format,
+        shuffle_memory_mb=shuffle_memory_mb,
     )
