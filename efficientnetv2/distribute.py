@@ -17,8 +17,7 @@ def _tf_config_workers():
         return len(cluster.get("worker", ())) + len(cluster.get("chief", ()))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
-            "TF_CONFIG must be JSON with the key 'cluster'. "
-            f"Received: {text!r}"
+            f"TF_CONFIG must be JSON with the key 'cluster'. Received: {text!r}"
         ) from None
 
 
@@ -104,3 +103,25 @@ def per_replica_batch(batch_size, strategy):
             f"Received: {batch_size}"
         )
     return batch_size // replicas
+
+
+def split_cpu(count):
+    """Splits the CPU into logical devices, to try out several replicas.
+
+    Args:
+        count: Number of devices, >= 1.
+
+    Raises:
+        ValueError: if TensorFlow has started its devices already.
+    """
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError:
+        raise ValueError(
+            "the CPU must be split before TensorFlow's first operation"
+        ) from None

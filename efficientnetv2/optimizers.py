@@ -1,32 +1,35 @@
-"""Optimizers by name, and the RMSProp of the original on a fused kernel."""
+"""Optimizers by name, and the RMSProp of the original on its own kernel."""
 
 import difflib
+import re
 
 import keras
 from keras import ops
 
+from efficientnetv2.replica_updates import ReplicaUpdates
+
 
 @keras.saving.register_keras_serializable("efficientnetv2")
-class RMSProp(keras.optimizers.Optimizer):
+class RMSProp(ReplicaUpdates, keras.optimizers.Optimizer):
     """RMSProp as EfficientNet was trained with.
 
-    For each variable, with accumulators that start at 1:
+    For each variable, with a mean square that starts at 1:
 
         mean_square = rho * mean_square + (1 - rho) * gradient ** 2
         update = momentum * update
                  + learning_rate * gradient / sqrt(mean_square + epsilon)
         variable = variable - update
 
-    Keras's own starts at 0 and adds epsilon outside the root. On TensorFlow a
-    variable's update is one kernel, applied by each replica to its own copy:
-    all replicas hold the same summed gradient, so the copies stay equal.
+    Keras's own starts at 0 and adds epsilon outside the root. On TensorFlow
+    all three lines are one kernel.
 
     Args:
         learning_rate: Float, schedule or callable.
         rho: Decay of the mean square, in [0, 1).
         momentum: In [0, 1).
         epsilon: Added under the root, > 0.
-        **kwargs: As `keras.optimizers.Optimizer`, such as `global_clipnorm`.
+        **kwargs: As `replica_updates.ReplicaUpdates` and
+            `keras.optimizers.Optimizer`, such as `global_clipnorm`.
     """
 
     def __init__(
@@ -40,6 +43,11 @@ class RMSProp(keras.optimizers.Optimizer):
         **kwargs,
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        for key, value in (("rho", rho), ("momentum", momentum)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{key} must lie in [0, 1). Received: {value}")
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be > 0. Received: {epsilon}")
         self.rho = rho
         self.momentum = momentum
         self.epsilon = epsilon
@@ -57,7 +65,7 @@ class RMSProp(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         mean_square = self._mean_squares[index]
         update = self._momentums[index]
-        rate = ops.cast(learning_rate, variable.dtype)
+        rate = ops.cast(self._rate(variable, learning_rate), variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         self.assign(
             mean_square,
@@ -67,34 +75,29 @@ class RMSProp(keras.optimizers.Optimizer):
         self.assign(update, self.momentum * update + scaled)
         self.assign_sub(variable, update)
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if keras.backend.backend() != "tensorflow":
-            super()._backend_update_step(
-                grads, trainable_variables, learning_rate
-            )
-            return
+    def _update_own_copies(self, gradients, variables, learning_rate):
         import tensorflow as tf
 
-        replica = tf.distribute.get_replica_context()
-        if replica is None:  # in a cross-replica context Keras's way holds
-            super()._backend_update_step(
-                grads, trainable_variables, learning_rate
-            )
-            return
-        if replica.num_replicas_in_sync > 1:
-            grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
-        for gradient, variable in zip(grads, trainable_variables, strict=True):
+        self._decay_own_copies(variables, learning_rate)
+        settings = {}  # constants once for each kind, not for each variable
+        for gradient, variable in zip(gradients, variables, strict=True):
             index = self._get_variable_index(variable)
-            dtype = variable.dtype
+            kind = variable.dtype, self._factors[index]
+            if kind not in settings:
+                settings[kind] = {
+                    "lr": tf.cast(
+                        self._rate(variable, learning_rate), variable.dtype
+                    ),
+                    "rho": tf.constant(self.rho, variable.dtype),
+                    "momentum": tf.constant(self.momentum, variable.dtype),
+                    "epsilon": tf.constant(self.epsilon, variable.dtype),
+                }
             tf.raw_ops.ResourceApplyRMSProp(
                 var=variable.value.handle,
                 ms=self._mean_squares[index].value.handle,
                 mom=self._momentums[index].value.handle,
-                lr=tf.cast(learning_rate, dtype),
-                rho=tf.constant(self.rho, dtype),
-                momentum=tf.constant(self.momentum, dtype),
-                epsilon=tf.constant(self.epsilon, dtype),
-                grad=tf.cast(gradient, dtype),
+                grad=tf.cast(gradient, variable.dtype),
+                **settings[kind],
             )
 
     def get_config(self):
@@ -106,34 +109,89 @@ class RMSProp(keras.optimizers.Optimizer):
         }
 
 
-def _momentum(**kwargs):
-    return keras.optimizers.SGD(momentum=0.9, **kwargs)
+@keras.saving.register_keras_serializable("efficientnetv2")
+class SGD(ReplicaUpdates, keras.optimizers.SGD):
+    """Keras's SGD with the additions of `ReplicaUpdates`."""
+
+
+@keras.saving.register_keras_serializable("efficientnetv2")
+class Adam(ReplicaUpdates, keras.optimizers.Adam):
+    """Keras's Adam with the additions of `ReplicaUpdates`."""
+
+
+@keras.saving.register_keras_serializable("efficientnetv2")
+class AdamW(ReplicaUpdates, keras.optimizers.AdamW):
+    """Keras's AdamW with the additions of `ReplicaUpdates`."""
+
+
+@keras.saving.register_keras_serializable("efficientnetv2")
+class Lamb(ReplicaUpdates, keras.optimizers.Lamb):
+    """Keras's LAMB with the additions of `ReplicaUpdates`."""
 
 
 _OPTIMIZERS = {
-    "rmsprop": RMSProp,
-    "sgd": keras.optimizers.SGD,
-    "momentum": _momentum,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "lamb": keras.optimizers.Lamb,
+    "rmsprop": (RMSProp, {}),
+    "sgd": (SGD, {}),
+    "momentum": (SGD, {"momentum": 0.9}),
+    "adam": (Adam, {}),
+    "adamw": (AdamW, {}),
+    "lamb": (Lamb, {}),
 }
+# With these, weight decay is a matter of the optimizer, not of the loss.
+DECOUPLED = ("adamw", "lamb")
 
 
-def build(name, learning_rate, *, gclip=None):
+def layer_factors(variables, decay):
+    """Factors on the learning rate that fall from the head to the stem.
+
+    The head (top convolution and classifier) has 1, the last block `decay`,
+    each block below `decay` times that of the one above, the stem the least.
+
+    Args:
+        variables: A model's variables in the order of its layers.
+        decay: Factor from a block to the one below, in (0, 1].
+
+    Returns:
+        A dict from variable path to factor.
+
+    Raises:
+        ValueError: for a decay out of range.
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay must lie in (0, 1]. Received: {decay}")
+    places = [_place(v.path) for v in variables]
+    order = list(dict.fromkeys(p for p in places if p is not None))
+    below_head = {p: len(order) - i for i, p in enumerate(order)}
+    return {
+        variable.path: decay ** below_head.get(place, 0)
+        for variable, place in zip(variables, places, strict=True)
+    }
+
+
+def _place(path):
+    """'stem', 'block3b' and so on; None for the head."""
+    found = re.match(r"stem(?=_)|block\d+[a-z]+(?=_)", path)
+    return found and found.group()
+
+
+def build(name, learning_rate, *, gclip=None, weight_decay=None, **kwargs):
     """Makes the optimizer that a recipe names.
 
     Args:
         name: 'rmsprop', 'sgd', 'momentum' (0.9), 'adam', 'adamw' or 'lamb'.
         learning_rate: Float or a Keras schedule.
-        gclip: Largest global norm of the gradient, > 0, or None.
+        gclip: Largest global norm of the gradient over all replicas, > 0, or
+            None.
+        weight_decay: Decoupled weight decay, >= 0, or None. For those in
+            `DECOUPLED`; with others it belongs into the loss.
+        **kwargs: As `replica_updates.ReplicaUpdates`.
 
     Returns:
-        A Keras optimizer. Weight decay is not its matter: recipes put L2 in
-        the loss.
+        A Keras optimizer.
 
     Raises:
-        ValueError: for an unknown name (with the nearest one).
+        ValueError: for an unknown name (with the nearest one) or a value out
+            of range.
     """
     if name not in _OPTIMIZERS:
         near = difflib.get_close_matches(str(name), _OPTIMIZERS, n=1)
@@ -142,6 +200,22 @@ def build(name, learning_rate, *, gclip=None):
             f"optimizer must be one of {', '.join(_OPTIMIZERS)}. "
             f"Received: {name!r}{hint}"
         )
-    return _OPTIMIZERS[name](
-        learning_rate=learning_rate, global_clipnorm=gclip
+    if gclip is not None and not gclip > 0:
+        raise ValueError(f"gclip must be > 0 or None. Received: {gclip}")
+    if weight_decay and name not in DECOUPLED:
+        raise ValueError(
+            f"weight_decay must be None for {name!r}: it belongs into the "
+            f"loss. Received: {weight_decay}"
+        )
+    if isinstance(learning_rate, int):
+        learning_rate = float(learning_rate)
+    # Keras's AdamW takes a number only, the others take None for none.
+    decay = float(weight_decay or 0.0) if name in DECOUPLED else None
+    optimizer, settings = _OPTIMIZERS[name]
+    return optimizer(
+        learning_rate=learning_rate,
+        global_clipnorm=gclip,
+        weight_decay=decay,
+        **settings,
+        **kwargs,
     )

@@ -20,13 +20,15 @@ FLOORS = {
         config_rules config_schema config_layers config progressive
     """,
     "L1, leaves": """
-        noise normalization layers hub_layer schedules optimizers ema losses
-        data.seeds data.geometry data.image_ops data.decoding data.policies
-        data.mixing data.preprocess
+        storage noise normalization layers hub_layer schedules
+        replica_updates optimizers frozen_values ema losses data.seeds
+        data.geometry data.image_ops data.decoding data.policies data.mixing
+        data.preprocess
     """,
     "L2, assemblies": """
-        model checkpoint weights zoo distribute data.cache_folder data.drawing
-        data.shapes data.order data.broken data.sources data.pipeline
+        model checkpoint_files checkpoint_writer checkpoint weights zoo
+        distribute data.cache_folder data.drawing data.shapes data.order
+        data.broken data.sources data.pipeline
     """,
     "L3, the work": """
         metrics_log report model_dir train_step evaluate train predict
