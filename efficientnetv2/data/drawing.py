@@ -8,7 +8,7 @@ nothing. Pictures are drawn many at once: an array's first axis is the picture.
 
 import numpy as np
 
-SHAPES = ("triangle", "disc", "star", "square")
+SHAPES = ("triangle", "disc", "star", "cross")
 TEXTURES = ("plain", "striped", "dotted")
 # Hue of the object, degrees on the colour circle.
 HUES = {"red": 0.0, "yellow": 52.0, "blue": 222.0}
@@ -24,9 +24,9 @@ CLASSES = (
     ("yellow", "striped", "disc"),
     ("red", "striped", "star"),
     ("yellow", "striped", "star"),
-    ("red", "plain", "square"),
-    ("blue", "plain", "square"),
-    ("blue", "dotted", "square"),
+    ("red", "plain", "cross"),
+    ("blue", "plain", "cross"),
+    ("blue", "dotted", "cross"),
 )
 CLASS_NAMES = tuple(" ".join(words) for words in CLASSES)
 
@@ -61,15 +61,18 @@ def _own_axes(x, y, angle):
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _polygon(u, v, sides):
-    """Signed distance to a regular polygon of circumradius 1."""
-    inner = np.float32(np.cos(np.pi / sides))
-    distance = None
-    for side in range(sides):
-        turn = 2 * np.pi * side / sides
-        edge = np.float32(np.cos(turn)) * u + np.float32(np.sin(turn)) * v
-        distance = edge if distance is None else np.maximum(distance, edge)
-    return distance - inner
+def _triangle(u, v):
+    """Signed distance to an equilateral triangle of circumradius 1."""
+    sine = np.float32(np.sin(np.pi / 3))
+    sides = np.maximum(sine * v, -sine * v) - np.float32(0.5) * u
+    return np.maximum(sides, u) - np.float32(0.5)
+
+
+def _cross(u, v):
+    """Signed distance to a cross: two bars of length 1.8."""
+    u, v = np.abs(u), np.abs(v)
+    longer, shorter = np.maximum(u, v), np.minimum(u, v)
+    return np.maximum(longer - np.float32(0.9), shorter - np.float32(0.36))
 
 
 def _star(u, v):
@@ -95,9 +98,9 @@ def _outline(shape, u, v):
         # Same area as the others rather than the same circumradius.
         return np.sqrt(u * u + v * v) - np.float32(0.82)
     if shape == "triangle":
-        return _polygon(u, v, 3)
-    if shape == "square":
-        return _polygon(u, v, 4)
+        return _triangle(u, v)
+    if shape == "cross":
+        return _cross(u, v)
     return _star(u, v)
 
 
@@ -207,7 +210,7 @@ def _add_object(rng, image, labels, x, y, softness):
     hue = np.array([HUES[name] for name in colours])
     hue = (hue + rng.uniform(-_HUE_SPREAD, _HUE_SPREAD, count)) % 360
     # Small ones stay inside; large ones may be cut by the picture's border.
-    radius = _uniform(rng, 0.50, 0.90, count)
+    radius = _uniform(rng, 0.55, 0.95, count)
     reach = np.maximum(1.0 - radius, 0.0) + 0.1
     u, v = _own_axes(
         x - reach * _uniform(rng, -1, 1, count),

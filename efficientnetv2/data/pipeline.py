@@ -15,67 +15,88 @@ hosts nor replicas change a picture. An example that cannot be decoded is left
 out and the next one takes its place; the offsets show it (see `broken`).
 """
 
+import dataclasses
 import math
+import typing
 
-import numpy as np
 import tensorflow as tf
 
-from efficientnetv2.data import mixing, order, policies, preprocess, seeds
+from efficientnetv2.data import (
+    mixing,
+    order,
+    policies,
+    preprocess,
+    reading,
+    seeds,
+)
 
-_READ_AT_ONCE = 16  # examples a call from the graph to Python
 # Places in the program that draw random numbers of their own.
 _CROP, _POLICY, _MIX = range(3)
+# Where all examples may be broken, so many rounds are looked through.
+_MOST_BAD = 0.9
+_SLACK = 64  # examples
 
 
-def _options(num_threads):
-    options = tf.data.Options()
-    options.deterministic = True
-    # Hosts are dealt their part here, not by the strategy.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
-    if num_threads is not None:
-        options.threading.private_threadpool_size = num_threads
-    return options
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class _Example:
+    """What is done to each training example and to each batch of them."""
 
+    source: typing.Any
+    image_size: int
+    style: str
+    min_area: float | None
+    policy: typing.Callable
+    mixup_alpha: float
+    cutmix_alpha: float
+    normalize_labels: bool
+    seed: int
 
-def _calls(num_threads):
-    return tf.data.AUTOTUNE if num_threads is None else num_threads
+    @property
+    def mixes(self):
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
-
-def _read(source, places, locate, num_threads):
-    """A dataset of (payload, index, offset) of the examples at `places`.
-
-    Args:
-        source: A `Source`.
-        places: Dataset of int64 scalars.
-        locate: Function of an int64 array of places to two int64 arrays,
-            indices and offsets. Takes what `places` is zipped with, too.
-        num_threads: Calls at once, None: as many as it pays.
-    """
-
-    def read(*chunk):
-        indices, offsets = locate(*chunk)
-        return np.array(source.read(indices), object), indices, offsets
-
-    def read_chunk(*chunk):
-        results = tf.numpy_function(
-            read, chunk, [tf.string, tf.int64, tf.int64], stateful=False
+    def decode(self, payload, index, offset, epoch):
+        encoded, label = self.source.parse(payload, index)
+        if self.normalize_labels and not label.dtype.is_integer:
+            label /= tf.reduce_sum(label)
+        seed = seeds.fold(self.seed, epoch, index)
+        image = preprocess.decode_for_training(
+            encoded,
+            self.image_size,
+            seed=seeds.fold(seed, _CROP),
+            style=self.style,
+            min_area=self.min_area,
         )
-        for result in results:
-            result.set_shape([None])
-        return tuple(results)
+        return {
+            "image": image,
+            "label": label,
+            "index": index,
+            "epoch": epoch,
+            "offset": offset,
+            "seed": seed,
+        }
 
-    chunks = places.batch(_READ_AT_ONCE)
-    return chunks.map(
-        read_chunk, num_parallel_calls=_calls(num_threads)
-    ).unbatch()
+    def augment(self, example):
+        seed = example.pop("seed")
+        image = self.policy(example["image"], seeds.fold(seed, _POLICY))
+        if self.mixes:
+            example["mix_seed"] = seeds.fold(seed, _MIX)
+        return {**example, "image": image}
+
+    def mix(self, batch):
+        batch["mix_lambda"], batch["mix_box"] = mixing.draw(
+            batch.pop("mix_seed"),
+            mixup_alpha=self.mixup_alpha,
+            cutmix_alpha=self.cutmix_alpha,
+            image_size=self.image_size,
+        )
+        return batch
 
 
-def _label(label, normalize_labels):
-    if normalize_labels and not label.dtype.is_integer:
-        return label / tf.reduce_sum(label)
-    return label
+def _last_place(rows, max_bad_fraction):
+    """Where to give up finding `rows` good examples in an epoch's stream."""
+    bad = min(max_bad_fraction, _MOST_BAD)
+    return math.ceil(rows / (1.0 - bad) + rows * bad) + _SLACK
 
 
 def train_batches(
@@ -142,81 +163,50 @@ def train_batches(
         "host_index": host_index,
         "num_hosts": num_hosts,
     }
+    example = _Example(
+        source=source,
+        image_size=image_size,
+        style=style,
+        min_area=min_area,
+        policy=policies.build(augname, magnitude=magnitude),
+        mixup_alpha=mixup_alpha,
+        cutmix_alpha=cutmix_alpha,
+        normalize_labels=normalize_labels,
+        seed=seed,
+    )
+    calls = reading.parallel_calls(num_threads)
     first_place = order.host_place(first_offset, **host)
-    rows = batch_size * steps_per_epoch
-    last_place = rows + math.ceil(max_bad_fraction * rows) + batch_size
-    policy = policies.build(augname, magnitude=magnitude)
-    mixes = mixup_alpha > 0 or cutmix_alpha > 0
+    last_place = _last_place(batch_size * steps_per_epoch, max_bad_fraction)
 
     def locate(places, epochs):
         offsets = order.host_offsets(places, **host)
         numbers = source.order(seed, int(epochs[0]))
-        indices = numbers[offsets % source.num_examples]
-        return indices.astype(np.int64), offsets
-
-    def decode(payload, index, offset, epoch):
-        encoded, label = source.parse(payload, index)
-        own_seed = seeds.fold(seed, epoch, index)
-        image = preprocess.decode_for_training(
-            encoded,
-            image_size,
-            seed=seeds.fold(own_seed, _CROP),
-            style=style,
-            min_area=min_area,
-        )
-        return {
-            "image": image,
-            "label": _label(label, normalize_labels),
-            "index": index,
-            "epoch": epoch,
-            "offset": offset,
-            "seed": own_seed,
-        }
-
-    def augment(example):
-        own_seed = seeds.fold(example["seed"], _POLICY)
-        return {**example, "image": policy(example["image"], own_seed)}
-
-    def finish(batch):
-        own_seeds = batch.pop("seed")
-        if mixes:
-            batch["mix_lambda"], batch["mix_box"] = mixing.draw(
-                tf.map_fn(lambda s: seeds.fold(s, _MIX), own_seeds),
-                mixup_alpha=mixup_alpha,
-                cutmix_alpha=cutmix_alpha,
-                image_size=image_size,
-            )
-        return batch
+        return numbers[offsets % source.num_examples].astype("int64"), offsets
 
     def epoch_batches(epoch):
-        is_first = tf.equal(epoch, first_epoch)
-        places = tf.data.Dataset.range(
-            tf.where(is_first, tf.constant(first_place, tf.int64), 0),
-            last_place,
-        )
+        is_first = tf.cast(tf.equal(epoch, first_epoch), tf.int64)
         places = tf.data.Dataset.zip(
-            places, tf.data.Dataset.from_tensors(epoch).repeat()
+            tf.data.Dataset.range(first_place * is_first, last_place),
+            tf.data.Dataset.from_tensors(epoch).repeat(),
         )
-        examples = _read(source, places, locate, num_threads)
+        examples = reading.read(source, places, locate, num_threads=num_threads)
+        # Only decoding may fail: what goes wrong behind it is no broken file.
         examples = examples.map(
-            lambda *example: decode(*example, epoch),
-            num_parallel_calls=_calls(num_threads),
+            lambda *parts: example.decode(*parts, epoch),
+            num_parallel_calls=calls,
         ).ignore_errors()
-        if augname != "none":
-            examples = examples.map(
-                augment, num_parallel_calls=_calls(num_threads)
-            )
-        batches = examples.batch(batch_size, drop_remainder=True).map(finish)
+        examples = examples.map(example.augment, num_parallel_calls=calls)
+        batches = examples.batch(batch_size, drop_remainder=True)
+        if example.mixes:
+            batches = batches.map(example.mix, num_parallel_calls=calls)
         batches = batches.concatenate(
             _failure(batches, source, max_bad_fraction)
         )
-        done = tf.where(is_first, tf.constant(first_step, tf.int64), 0)
-        return batches.take(steps_per_epoch - done)
+        return batches.take(steps_per_epoch - first_step * is_first)
 
-    batches = tf.data.Dataset.range(first_epoch, end_epoch).flat_map(
-        epoch_batches
-    )
-    return batches.with_options(_options(num_threads)).prefetch(2)
+    epochs = tf.data.Dataset.range(first_epoch, end_epoch)
+    batches = epochs.flat_map(epoch_batches)
+    return batches.with_options(reading.options(num_threads)).prefetch(2)
 
 
 def _failure(batches, source, max_bad_fraction):
@@ -283,9 +273,11 @@ def eval_batches(
         }
 
     places = tf.data.Dataset.range(first, last)
-    examples = _read(source, places, lambda rows: (rows, rows), num_threads)
+    examples = reading.read(
+        source, places, lambda rows: (rows, rows), num_threads=num_threads
+    )
     examples = examples.map(
-        decode, num_parallel_calls=_calls(num_threads)
+        decode, num_parallel_calls=reading.parallel_calls(num_threads)
     ).ignore_errors()
     blank = {
         name: tf.zeros(spec.shape, spec.dtype)
@@ -296,5 +288,5 @@ def eval_batches(
     batches = examples.concatenate(filling).batch(
         batch_size, drop_remainder=True
     )
-    batches = batches.take(steps).with_options(_options(num_threads))
+    batches = batches.take(steps).with_options(reading.options(num_threads))
     return batches.prefetch(2)
