@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from random_weights import distance, equal, pair, picture, randomise
+from random_weights import distance, equal, pair, picture, randomise, settle
 
 import efficientnetv2
 from efficientnetv2 import weights
@@ -40,6 +40,7 @@ def parity(name, folder):
     shape = image.shape[1:]
     ours = efficientnetv2.get_model(name, include_preprocessing=True)
     randomise(ours)
+    settle(ours, image)
     path = str(folder / "ours.weights.h5")
     weights.save(ours, path)
     theirs = _theirs(name, input_shape=shape)
@@ -47,6 +48,7 @@ def parity(name, folder):
     out = distance(ours(image, training=False), theirs(image, training=False))
     randomise(theirs, seed=2)
     _normalise(theirs)
+    settle(theirs, image)
     path = str(folder / "theirs.weights.h5")
     theirs.save_weights(path)
     report = weights.load(ours, path)
