@@ -43,3 +43,33 @@ def test_host_place_is_where_the_stream_goes_on():
         assert order.host_place(offset, **host) == place
         assert order.host_place(offset + 1, **host) == place + 1
     assert order.host_place(9, **host) == 4
+
+
+class TestNearby:
+    BLOCKS = np.repeat(np.arange(50), 20)
+
+    def test_an_epoch_holds_each_example_once_in_its_own_order(self):
+        first, second = (
+            order.shuffled_nearby(self.BLOCKS, 100, 7, epoch)
+            for epoch in (0, 1)
+        )
+        assert sorted(first.tolist()) == list(range(1000))
+        assert np.mean(first == second) < 0.05
+
+    def test_few_blocks_are_being_read_at_any_time(self):
+        blocks = self.BLOCKS[order.shuffled_nearby(self.BLOCKS, 100, 7, 0)]
+        begin, end = (
+            np.array([edge(np.flatnonzero(blocks == n)) for n in range(50)])
+            for edge in (np.min, np.max)
+        )
+        open_blocks = [
+            np.sum((begin <= place) & (place <= end)) for place in range(1000)
+        ]
+        assert max(open_blocks) <= 100 / 20 + 2
+        assert np.median(open_blocks) >= 4  # and yet they are mixed
+
+    def test_blocks_come_in_a_random_order(self):
+        blocks = self.BLOCKS[order.shuffled_nearby(self.BLOCKS, 0, 7, 0)]
+        starts = blocks[::20]
+        assert sorted(starts.tolist()) == list(range(50))
+        assert np.mean(np.diff(starts) == 1) < 0.2
