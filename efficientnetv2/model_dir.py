@@ -85,7 +85,8 @@ def read_config(model_dir):
     path = pathlib.Path(model_dir) / CONFIG
     if not path.is_file():
         raise FileNotFoundError(
-            f"model_dir must hold a run ({CONFIG}). Received: {str(model_dir)!r}"
+            f"model_dir must hold a run ({CONFIG}). "
+            f"Received: {str(model_dir)!r}"
         )
     return config_lib.read(path)
 

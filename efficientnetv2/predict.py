@@ -113,13 +113,14 @@ def _table(row):
     lines = [row["path"]]
     for item in row["classes"]:
         bar = "#" * round(20 * item["probability"])
-        lines.append(
-            f"    {100 * item['probability']:5.1f} %  {bar:<20}  {item['class']}"
-        )
+        percent = f"{100 * item['probability']:5.1f} %"
+        lines.append(f"    {percent}  {bar:<20}  {item['class']}")
     return "\n".join(lines)
 
 
-def predict_run(config, model_dir, *, inputs, format="table", top_k=5, weights=None):
+def predict_run(
+    config, model_dir, *, inputs, format="table", top_k=5, weights=None
+):
     """`--mode=predict`: prints classes and probabilities of pictures.
 
     Args:
