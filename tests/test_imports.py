@@ -22,8 +22,8 @@ FLOORS = {
     "L1, leaves": """
         storage noise normalization layers hub_layer schedules
         replica_updates optimizers frozen_values ema losses data.seeds
-        data.geometry data.image_ops data.decoding data.policies data.mixing
-        data.preprocess
+        data.geometry data.stretching data.image_ops data.operations
+        data.decoding data.policies data.mixing data.preprocess
     """,
     "L2, assemblies": """
         model checkpoint_files checkpoint_writer checkpoint weights zoo
@@ -31,7 +31,7 @@ FLOORS = {
         data.broken data.sources data.reading data.pipeline
     """,
     "L3, the work": """
-        metrics_log report model_dir train_step evaluate train_setup train_data
+        event_file metrics_log report model_dir train_step evaluate train_setup train_data
         train predict
         benchmark search experiments demo command_line app
     """,

@@ -86,9 +86,7 @@ def _upright_shape(shape, orientation):
 def _stored_window(window, shape, orientation):
     """Where an upright window (y, x, height, width) lies in the file."""
     y, x, height, width = tf.unstack(window)
-    x = tf.where(
-        tf.gather(_FLIP_COLUMNS, orientation), shape[1] - x - width, x
-    )
+    x = tf.where(tf.gather(_FLIP_COLUMNS, orientation), shape[1] - x - width, x)
     y = tf.where(tf.gather(_FLIP_ROWS, orientation), shape[0] - y - height, y)
     straight = tf.stack([y, x, height, width])
     turned = tf.stack([x, y, width, height])

@@ -17,6 +17,14 @@ from efficientnetv2.data.geometry import (
     translate_x,
     translate_y,
 )
+from efficientnetv2.data.stretching import (
+    autocontrast,
+    equalization,
+    equalize,
+    floats,
+    product,
+    rows_of,
+)
 
 __all__ = [
     "autocontrast",
@@ -25,6 +33,7 @@ __all__ = [
     "contrast",
     "cutout",
     "cutout_at",
+    "equalization",
     "equalize",
     "invert",
     "posterize",
@@ -42,28 +51,10 @@ _CENTER = float(np.float32(5.0) / np.float32(13.0))
 _AROUND = float(np.float32(1.0) / np.float32(13.0))
 
 
-def _floats(image):
-    return tf.cast(image, tf.float32)
-
-
-def _product(factor, values):
-    """float32 product, rounded once also where XLA fuses it into a sum.
-
-    Args:
-        factor: float32 scalar or [3].
-        values: float32 holding whole numbers below 2**12 in magnitude.
-    """
-    factor = tf.convert_to_tensor(factor, tf.float32)
-    # Two exact products of 12 + 12 bits: one sum, one rounding.
-    bits = tf.bitwise.bitwise_and(tf.bitcast(factor, tf.int32), -(1 << 12))
-    high = tf.bitcast(bits, tf.float32)
-    return high * values + (factor - high) * values
-
-
 def _blend(degenerate, image, factor):
     """degenerate + factor * (image - degenerate), clipped and truncated."""
-    base = _floats(degenerate)
-    mixed = base + _product(factor, _floats(image) - base)
+    base = floats(degenerate)
+    mixed = base + product(factor, floats(image) - base)
     mixed = tf.clip_by_value(mixed, 0.0, 255.0)
     return tf.cast(mixed, tf.uint8)
 
@@ -129,7 +120,7 @@ def solarize_add(image, addition, *, threshold=128):
 
 def _gray(image):
     """float32 [height, width, 1] luma in whole numbers."""
-    red, green, blue = tf.split(_floats(image), 3, axis=-1)
+    red, green, blue = tf.split(floats(image), 3, axis=-1)
     # Whole numbers below 2**24: exact in any order, with any contraction.
     luma = 2989.0 * red + 5870.0 * green + 1140.0 * blue
     # Values go to [0, 1] by 255 and back by 255.5, then are truncated.
@@ -191,65 +182,22 @@ def sharpness(image, factor):
     Returns:
         uint8 [height, width, 3].
     """
-    values = tf.cast(image, tf.float64)
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    rows, width = rows_of(image)
+    height = tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
+    values = tf.cast(rows, tf.float64)
     total = tf.zeros([], tf.float64)
     # Kernel 1 1 1, 1 5 1, 1 1 1 over 13. Each step rounds to float32 once,
     # like a fused multiply-add: float64 holds product and sum exactly.
     for row in range(3):
         for column in range(3):
             weight = _CENTER if row == column == 1 else _AROUND
-            part = values[row : height - 2 + row, column : width - 2 + column]
+            part = values[
+                row : height - 2 + row, 3 * column : 3 * (width - 2 + column)
+            ]
             total = tf.cast(total + weight * part, tf.float32)
             total = tf.cast(total, tf.float64)
-    smooth = tf.cast(total, tf.uint8)  # truncates
-    inside = _blend(smooth, image[1:-1, 1:-1], factor)
-    middle = tf.concat([image[1:-1, :1], inside, image[1:-1, -1:]], 1)
-    return tf.concat([image[:1], middle, image[-1:]], 0)
-
-
-def autocontrast(image):
-    """Stretches each channel to the whole range.
-
-    Args:
-        image: uint8 [height, width, 3].
-
-    Returns:
-        uint8 [height, width, 3].
-    """
-    low = _floats(tf.reduce_min(image, axis=[0, 1]))  # [3]
-    high = _floats(tf.reduce_max(image, axis=[0, 1]))
-    flat = high <= low
-    scale = tf.where(flat, 1.0, 255.0 / (high - low))
-    offset = tf.where(flat, 0.0, _product(scale, -low))
-    stretched = _product(scale, _floats(image)) + offset
-    return tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8)
-
-
-def _histogram(image):
-    """int32 [256, 3]: how often each value occurs in each channel."""
-    values = tf.cast(tf.reshape(image, [-1, 3]), tf.int32)
-    bins = tf.reshape(values + [0, 256, 512], [-1])
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, 768)
-    return tf.transpose(tf.reshape(counts, [3, 256]))
-
-
-def equalize(image):
-    """Spreads the values of each channel evenly, as Pillow does.
-
-    Args:
-        image: uint8 [height, width, 3].
-
-    Returns:
-        uint8 [height, width, 3].
-    """
-    counts = _histogram(image)
-    highest = tf.reduce_max(tf.cast(image, tf.int32), axis=[0, 1])  # [3]
-    last = tf.gather(tf.transpose(counts), highest, batch_dims=1)
-    step = (tf.reduce_sum(counts, axis=0) - last) // 255  # [3]
-    before = tf.cumsum(counts, axis=0, exclusive=True)
-    table = (before + step // 2) // tf.maximum(step, 1)
-    same = tf.range(256)[:, None]
-    table = tf.where(step > 0, tf.minimum(table, 255), same)  # [256, 3]
-    index = 3 * tf.cast(image, tf.int32) + [0, 1, 2]
-    return tf.gather(tf.cast(tf.reshape(table, [-1]), tf.uint8), index)
+    smooth = tf.floor(tf.cast(total, tf.float32))
+    inside = _blend(smooth, rows[1:-1, 3:-3], factor)
+    middle = tf.concat([rows[1:-1, :3], inside, rows[1:-1, -3:]], 1)
+    sharp = tf.concat([rows[:1], middle, rows[-1:]], 0)
+    return tf.reshape(sharp, tf.shape(image))

@@ -1,8 +1,9 @@
 """Which image ops a picture goes through: RandAugment, AutoAugment, cutout.
 
 A policy draws a few integers from a seed in the plain graph and hands them to
-one compiled program. No random number is drawn and no float decides inside it,
-so the compiled and the plain path give the same pictures.
+a compiled program that holds all its ops and applies one, layer after layer.
+No random number is drawn and no float decides inside the program, so that the
+compiled and the plain path give the same pictures.
 """
 
 import difflib
@@ -10,31 +11,13 @@ import functools
 
 import tensorflow as tf
 
-from efficientnetv2.data import image_ops, seeds
+from efficientnetv2.data import image_ops, operations, seeds
 
 NAMES = ("randaug", "autoaug", "cutout", "none")
-MAX_LEVEL = 10.0
 
-# RandAugment chooses evenly among these (arXiv 1909.13719; the released code
-# adds Invert, Cutout and SolarizeAdd and leaves out the identity).
-RANDAUGMENT_OPS = (
-    "AutoContrast",
-    "Equalize",
-    "Invert",
-    "Rotate",
-    "Posterize",
-    "Solarize",
-    "Color",
-    "Contrast",
-    "Brightness",
-    "Sharpness",
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-    "Cutout",
-    "SolarizeAdd",
-)
+# RandAugment (arXiv 1909.13719) chooses evenly among `operations.NAMES`, as the
+# released code does, which adds Invert, Cutout and SolarizeAdd to the paper's
+# list and leaves out the identity.
 _RANDAUGMENT_SIZES = {"cutout_const": 40, "translate_const": 100}
 
 # AutoAugment's policy for ImageNet, "v0" of the released search (two of
@@ -68,88 +51,8 @@ AUTOAUGMENT_V0 = (
 )
 _AUTOAUGMENT_SIZES = {"cutout_const": 100, "translate_const": 250}
 
-_FACTOR_OPS = {
-    "Color": image_ops.color,
-    "Contrast": image_ops.contrast,
-    "Brightness": image_ops.brightness,
-    "Sharpness": image_ops.sharpness,
-}
-_PLAIN_OPS = {
-    "AutoContrast": image_ops.autocontrast,
-    "Equalize": image_ops.equalize,
-    "Invert": image_ops.invert,
-}
 _DRAWS_PER_OP = 4
-
-
-def _signed(operation, amount):
-    def run(image, bits):
-        return tf.cond(
-            bits[0] >= 0,
-            lambda: operation(image, amount),
-            lambda: operation(image, -amount),
-        )
-
-    return run
-
-
-def _cutout(image, bits, pad_size):
-    height, width = image.shape[:2]
-    if height is None or width is None:
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
-    return image_ops.cutout_at(
-        image,
-        pad_size,
-        row=(bits[0] & 0x7FFFFFFF) % height,
-        column=(bits[1] & 0x7FFFFFFF) % width,
-    )
-
-
-def operation(name, level, *, cutout_const=40, translate_const=100):
-    """An image op at a level, as a function of the image and random bits.
-
-    Args:
-        name: one of `RANDAUGMENT_OPS`.
-        level: >= 0; 10 is the paper's strongest.
-        cutout_const: half the side of the cut-out square at level 10, pixels.
-        translate_const: way of a translation at level 10, pixels.
-
-    Returns:
-        Function of (image uint8 [height, width, 3], int32 [2] random bits) to
-        uint8 [height, width, 3].
-
-    Raises:
-        ValueError: on an unknown name or a negative level.
-    """
-    if level < 0:
-        raise ValueError(f"level must be >= 0. Received: {level}")
-    share = level / MAX_LEVEL
-    if name in _PLAIN_OPS:
-        return lambda image, bits: _PLAIN_OPS[name](image)
-    if name in _FACTOR_OPS:
-        return lambda image, bits: _FACTOR_OPS[name](image, share * 1.8 + 0.1)
-    if name == "Posterize":
-        return lambda image, bits: image_ops.posterize(image, int(share * 4))
-    if name == "Solarize":
-        return lambda image, bits: image_ops.solarize(image, int(share * 256))
-    if name == "SolarizeAdd":
-        addition = int(share * 110)
-        return lambda image, bits: image_ops.solarize_add(image, addition)
-    if name == "Cutout":
-        pad_size = int(share * cutout_const)
-        return lambda image, bits: _cutout(image, bits, pad_size)
-    signed = {
-        "Rotate": (image_ops.rotate, share * 30.0),
-        "ShearX": (image_ops.shear_x, share * 0.3),
-        "ShearY": (image_ops.shear_y, share * 0.3),
-        "TranslateX": (image_ops.translate_x, share * translate_const),
-        "TranslateY": (image_ops.translate_y, share * translate_const),
-    }
-    if name not in signed:
-        raise ValueError(
-            f"name must be one of RANDAUGMENT_OPS. Received: {name!r}"
-        )
-    return _signed(*signed[name])
+_SCALE = 1 << 24  # of probabilities as integers
 
 
 def _choose(number, count):
@@ -157,71 +60,116 @@ def _choose(number, count):
     return (number & 0x7FFFFFFF) % count
 
 
-def _randaugment(magnitude, num_layers):
-    branches = [
-        operation(name, magnitude, **_RANDAUGMENT_SIZES)
-        for name in RANDAUGMENT_OPS
-    ]
+def _switch(steps, sizes, jit_compile):
+    """One program that applies one of several ops to an image.
+
+    Args:
+        steps: tuple of (name, level); branch 0 of the program leaves the image
+            as it is, branch i + 1 applies steps[i].
+        sizes: keyword arguments of `operations.build`.
+        jit_compile: whether XLA compiles the program.
+
+    Returns:
+        Function of (image, branch, int32 [2] random bits).
+    """
+    branches = [operations.build(name, level, **sizes) for name, level in steps]
+    equalizes = [False] + [name == "Equalize" for name, _ in steps]
+
+    def apply(image, branch, bits, table):
+        def run(step, name):
+            if name == "Equalize":
+                return image_ops.equalize(image, table=table)
+            return step(image, bits)
+
+        return tf.switch_case(
+            branch,
+            [lambda: image]
+            + [
+                functools.partial(run, step, name)
+                for step, (name, _) in zip(branches, steps, strict=True)
+            ],
+        )
+
+    program = tf.function(apply, jit_compile=jit_compile)
+
+    def augment(image, branch, bits):
+        # Counting values is slow in compiled code.
+        table = tf.cond(
+            tf.gather(equalizes, branch),
+            lambda: image_ops.equalization(image),
+            lambda: tf.zeros([3, 256], tf.uint8),
+        )
+        result = program(image, branch, bits, table)
+        return tf.ensure_shape(result, image.shape)
+
+    return augment
+
+
+def _randaugment(magnitude, num_layers, jit_compile):
+    steps = tuple((name, magnitude) for name in operations.NAMES)
+    switch = _switch(steps, _RANDAUGMENT_SIZES, jit_compile)
 
     def apply(image, draws):
         for layer in range(num_layers):
             bits = draws[_DRAWS_PER_OP * layer :][:_DRAWS_PER_OP]
-            image = tf.switch_case(
-                _choose(bits[0], len(branches)),
-                [
-                    functools.partial(branch, image, bits[2:])
-                    for branch in branches
-                ],
-            )
+            branch = 1 + _choose(bits[0], len(steps))
+            image = switch(image, branch, bits[2:])
         return image
 
     return apply, _DRAWS_PER_OP * num_layers
 
 
-def _autoaugment():
-    """Both steps of the chosen pair of ops, each by its probability."""
-    steps = [
-        [
-            (operation(name, level, **_AUTOAUGMENT_SIZES), probability)
-            for name, probability, level in (pair[step] for pair in
-                                             AUTOAUGMENT_V0)
-        ]
-        for step in range(2)
+def _autoaugment(jit_compile):
+    """Both ops of a random pair, each by its probability."""
+    steps = sorted(
+        {(name, level) for pair in AUTOAUGMENT_V0 for name, _, level in pair}
+    )
+    switch = _switch(steps, _AUTOAUGMENT_SIZES, jit_compile)
+    branches = [
+        [1 + steps.index((name, level)) for name, _, level in pair]
+        for pair in AUTOAUGMENT_V0
+    ]
+    limits = [
+        [round(probability * _SCALE) for _, probability, _ in pair]
+        for pair in AUTOAUGMENT_V0
     ]
 
     def apply(image, draws):
         chosen = _choose(draws[0], len(AUTOAUGMENT_V0))
-        for step, choices in enumerate(steps):
-            bits = draws[_DRAWS_PER_OP * step :][:_DRAWS_PER_OP]
-            limits = [round(share * (1 << 24)) for _, share in choices]
-            taken = (bits[1] & 0xFFFFFF) < tf.gather(limits, chosen)
-            image = tf.switch_case(
-                tf.where(taken, chosen + 1, 0),
-                [lambda image=image: image]
-                + [
-                    functools.partial(branch, image, bits[2:])
-                    for branch, _ in choices
-                ],
-            )
+        for place in range(2):
+            bits = draws[_DRAWS_PER_OP * place :][:_DRAWS_PER_OP]
+            taken = (bits[1] & (_SCALE - 1)) < tf.gather(limits, chosen)[place]
+            branch = tf.where(taken, tf.gather(branches, chosen)[place], 0)
+            image = switch(image, branch, bits[2:])
         return image
 
     return apply, 2 * _DRAWS_PER_OP
 
 
-def _cutout_policy(magnitude):
-    cut = operation("Cutout", magnitude, **_RANDAUGMENT_SIZES)
-    return lambda image, draws: cut(image, draws), 2
+@functools.cache
+def can_compile():
+    """Whether XLA compiles on this machine's CPU; bool."""
+
+    @tf.function(jit_compile=True)
+    def probe(value):
+        return value + 1
+
+    try:
+        with tf.init_scope(), tf.device("CPU:0"):
+            return int(probe(tf.constant(1))) == 2
+    except (tf.errors.OpError, ValueError):
+        return False
 
 
-def build(name, *, magnitude=10.0, num_layers=2, jit_compile=True):
+def build(name, *, magnitude=10.0, num_layers=2, jit_compile=None):
     """Makes a policy.
 
     Args:
         name: 'randaug', 'autoaug', 'cutout' or 'none'.
         magnitude: >= 0, level of 'randaug' and 'cutout'.
         num_layers: how many ops 'randaug' applies one after the other.
-        jit_compile: compiles the ops by XLA, one program for a static image
-            size; False where XLA cannot compile.
+        jit_compile: whether XLA compiles the ops, one program for each static
+            image size; the pictures are the same. `None`: where it can.
 
     Returns:
         Function of (image uint8 [height, width, 3], seed int32 [2]) to uint8
@@ -230,25 +178,29 @@ def build(name, *, magnitude=10.0, num_layers=2, jit_compile=True):
     Raises:
         ValueError: on an unknown name or a negative magnitude.
     """
+    if magnitude < 0:
+        raise ValueError(f"magnitude must be >= 0. Received: {magnitude}")
+    if jit_compile is None:
+        jit_compile = can_compile()
     if name == "none":
         return lambda image, seed: image
     if name == "randaug":
-        apply, count = _randaugment(magnitude, num_layers)
+        apply, count = _randaugment(magnitude, num_layers, jit_compile)
     elif name == "autoaug":
-        apply, count = _autoaugment()
+        apply, count = _autoaugment(jit_compile)
     elif name == "cutout":
-        apply, count = _cutout_policy(magnitude)
+        cut = operations.build("Cutout", magnitude, **_RANDAUGMENT_SIZES)
+        apply = tf.function(cut, jit_compile=jit_compile)
+        count = 2
     else:
         near = difflib.get_close_matches(str(name), NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"name must be one of {', '.join(NAMES)}. Received: {name!r}.{hint}"
         )
-    program = tf.function(apply, jit_compile=jit_compile or None)
 
     def augment(image, seed):
-        result = program(image, seeds.draw(seed, count))
-        return tf.ensure_shape(result, image.shape)
+        return apply(image, seeds.draw(seed, count))
 
     return augment
 

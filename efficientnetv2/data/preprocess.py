@@ -138,13 +138,11 @@ def decode_for_training(image, image_size, *, seed, style="v2", min_area=None):
     area = _MIN_AREA[style] if min_area is None else min_area
     window = _pixels(image, lambda shape: _random_window(shape, area, seed))
     resized = _resize(window, image_size, style)
+    if style == "v1":  # bicubic overshoots
+        resized = tf.clip_by_value(resized, 0.0, 255.0)
+    resized = tf.cast(resized + 0.5, tf.uint8)
     flip = tf.random.stateless_uniform([], seed) < 0.5
-    resized = tf.cond(
-        flip, lambda: tf.reverse(resized, [1]), lambda: resized
-    )
-    # Bicubic overshoots.
-    resized = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
-    resized = tf.cast(resized, tf.uint8)
+    resized = tf.cond(flip, lambda: tf.reverse(resized, [1]), lambda: resized)
     return tf.ensure_shape(resized, [image_size, image_size, 3])
 
 
@@ -152,8 +150,10 @@ def _evaluation_image(image, image_size, style):
     crops = style == "v1" or (style == "v2" and image_size < _WHOLE_FROM_SIZE)
     window = None
     if crops:
+
         def window(shape):
             return _center_window(shape, image_size, style)
+
     pixels = _pixels(image, window)
     if style == "ft":
         # The released code normalises first; the last bit tells.
