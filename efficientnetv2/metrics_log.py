@@ -1,14 +1,16 @@
 """What a person sees of a run: progress, metrics.jsonl and TensorBoard."""
 
 import json
-import os
-import pathlib
+import math
 import sys
 import time
 
 import tqdm
 
+from efficientnetv2 import event_file, storage
+
 FILE = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 def read(path):
@@ -18,56 +20,60 @@ def read(path):
         path: The file.
 
     Returns:
-        A list of dicts.
+        A list of dicts, each with `kind` ('train' or 'eval') and `step`; a
+        number that was not finite is None.
+
+    Raises:
+        FileNotFoundError: if there is none.
     """
+    with storage.open_bytes(path) as file:
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
     rows = []
-    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+    for line in lines:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict) or not {"kind", "step"} <= set(row):
+            break
+        rows.append(row)
     return rows
 
 
-def _keep_until(path, step):
-    """Drops rows after `step`: a resumed run writes them again."""
-    if not path.exists():
-        return
-    rows = [row for row in read(path) if row["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-    os.replace(temporary, path)
+def seconds_by_stage(rows):
+    """Training time of each stage, without evaluations.
 
+    Args:
+        rows: Rows of `read`.
 
-class _TensorBoard:
-    """Scalars as TensorBoard reads them, without the tensorboard package.
-
-    `tf.summary.scalar` imports that package, which TensorFlow no longer
-    brings; the record itself is a tensor with the name of the plug-in.
+    Returns:
+        A dict from stage (from 0) to seconds.
     """
+    seconds = {}
+    for row in rows:
+        if row["kind"] == "train" and row.get("stage") is not None:
+            stage = row["stage"]
+            seconds[stage] = seconds.get(stage, 0.0) + row.get("seconds", 0.0)
+    return seconds
 
-    def __init__(self, folder):
-        import tensorflow as tf
 
-        self._tf = tf
-        self._writer = tf.summary.create_file_writer(str(folder))
-        self._metadata = tf.compat.v1.SummaryMetadata()
-        self._metadata.plugin_data.plugin_name = "scalars"
-        self._metadata.data_class = 1  # DATA_CLASS_SCALAR
+def _drop_after(path, step):
+    """Drops rows after `step`: a resumed run writes them again."""
+    try:
+        rows = [row for row in read(path) if row["step"] <= step]
+    except FileNotFoundError:
+        rows = []
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    storage.write(path, lambda file: file.write(text.encode()))
 
-    def write(self, figures, step):
-        with self._writer.as_default():
-            for tag, value in figures.items():
-                self._tf.summary.write(
-                    tag,
-                    self._tf.constant(value, self._tf.float32),
-                    step=step,
-                    metadata=self._metadata,
-                )
 
-    def close(self):
-        self._writer.close()
+def _open_end(path):
+    """Opens a text file for writing at its end."""
+    if not storage.is_remote(path):
+        return open(path, "a", encoding="utf-8")
+    import tensorflow as tf
+
+    return tf.io.gfile.GFile(path, "a")
 
 
 class MetricsLog:
@@ -76,23 +82,30 @@ class MetricsLog:
     A progress bar on a terminal, else a plain line every `every` steps.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder, or None: nothing is written or shown, as on
+            all workers but the first.
         first_step: Steps done already; later rows of the file are dropped.
         end_step: Steps of the whole run.
         every: Steps from one row to the next.
         terminal: Whether to draw a bar; None: if stdout is a terminal.
     """
 
-    def __init__(
-        self, folder, *, first_step, end_step, every, terminal=None
-    ):
-        folder = pathlib.Path(folder)
+    def __init__(self, folder, *, first_step, end_step, every, terminal=None):
         self.end_step = end_step
         self.every = every
-        _keep_until(folder / FILE, first_step)
-        self._file = open(folder / FILE, "a", encoding="utf-8")
-        self._board = _TensorBoard(folder / "tensorboard")
-        self._terminal = sys.stdout.isatty() if terminal is None else terminal
+        self._silent = folder is None
+        self._terminal = not self._silent and (
+            sys.stdout.isatty() if terminal is None else terminal
+        )
+        self._file = self._board = None
+        if not self._silent:
+            storage.make_folder(folder)
+            path = storage.join(folder, FILE)
+            _drop_after(path, first_step)
+            self._file = _open_end(path)
+            self._board = event_file.EventFile(
+                storage.join(folder, TENSORBOARD), first_step=first_step
+            )
         self._bar = tqdm.tqdm(
             initial=first_step,
             total=end_step,
@@ -111,12 +124,39 @@ class MetricsLog:
 
     def __exit__(self, *_):
         self._bar.close()
-        self._file.close()
-        self._board.close()
+        if not self._silent:
+            self._file.close()
+            self._board.close()
 
     def say(self, line):
-        """Prints a line above the bar."""
-        self._bar.write(line) if self._terminal else print(line, flush=True)
+        """Prints a line, above the bar if there is one."""
+        if self._terminal:
+            self._bar.write(line, file=sys.stdout)
+        elif not self._silent:
+            print(line, flush=True)
+
+    def settings(self, values, step):
+        """Shows the settings of a run in TensorBoard, as a table.
+
+        Args:
+            values: Dict from key to value.
+            step: Global step.
+        """
+        if not self._silent:
+            rows = [f"| {key} | {value} |" for key, value in values.items()]
+            table = "\n".join(["| key | value |", "|---|---|", *rows])
+            self._board.text("settings", table, step)
+
+    def images(self, name, images, step):
+        """Shows pictures in TensorBoard.
+
+        Args:
+            name: What they are.
+            images: uint8 [count, height, width, 3].
+            step: Global step.
+        """
+        if not self._silent:
+            self._board.images(name, images, step)
 
     def stage(self, stage, *, stages):
         """Announces a stage of `progressive`, one of `stages`."""
@@ -128,9 +168,10 @@ class MetricsLog:
             f"mixup {stage.mixup_alpha:g}, CutMix {stage.cutmix_alpha:g}, "
             f"dropout {stage.dropout_rate:g}"
         )
-        self._restart_clock()
+        self.restart_clock()
 
-    def _restart_clock(self):
+    def restart_clock(self):
+        """Leaves what was done since the last row out of its speed."""
         self._images = 0
         self._since = time.perf_counter()
 
@@ -151,11 +192,7 @@ class MetricsLog:
         self._bar.update(1)
         if step % self.every and not last and step != self.end_step:
             return
-        count = len(self._pending)
-        means = {
-            key: sum(float(row[key]) for row in self._pending) / count
-            for key in figures
-        }
+        means = _means(self._pending)  # waits for the device
         seconds = max(time.perf_counter() - self._since, 1e-9)
         row = {
             "kind": "train",
@@ -164,37 +201,57 @@ class MetricsLog:
             **means,
             "learning_rate": float(learning_rate()),
             "images_per_second": self._images / seconds,
+            "seconds": seconds,
             **self._stage,
         }
         self._pending.clear()
-        self._restart_clock()
+        self.restart_clock()
         self._write(row)
-        text = _line(row)
         if self._terminal:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(_line(row))
         else:
-            print(f"step {step}/{self.end_step} {text}", flush=True)
+            self.say(f"step {step}/{self.end_step} {_line(row)}")
 
     def evaluation(self, step, epoch, figures):
         """Takes the figures of an evaluation; see `evaluate.Evaluator`."""
         self._write({"kind": "eval", "step": step, "epoch": epoch, **figures})
-        self._restart_clock()
+        self.restart_clock()
 
     def _write(self, row):
-        self._file.write(json.dumps(row) + "\n")
+        if self._silent:
+            return
+        # Not a number is no JSON.
+        text = {key: _number_or_none(value) for key, value in row.items()}
+        self._file.write(json.dumps(text) + "\n")
         self._file.flush()
         numbers = {
             f"{row['kind']}/{key}": value
             for key, value in row.items()
             if isinstance(value, (int, float)) and key != "step"
         }
-        self._board.write(numbers, row["step"])
+        self._board.scalars(numbers, row["step"])
+
+
+def _means(rows):
+    """Means of the figures of several steps."""
+    return {
+        key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]
+    }
+
+
+def _number_or_none(value):
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _line(row):
-    return (
-        f"loss {row['loss']:.3f} accuracy {100 * row['accuracy']:.1f} % "
-        f"lr {row['learning_rate']:.2g} "
-        f"{row['images_per_second']:.0f} images/s "
-        f"stage {row['stage'] + 1} at {row['image_size']} px"
-    )
+    parts = [
+        f"loss {row['loss']:.3f}",
+        f"accuracy {100 * row['accuracy']:.1f} %",
+    ]
+    parts.append(f"lr {row['learning_rate']:.2g}")
+    parts.append(f"{row['images_per_second']:.0f} images/s")
+    if "stage" in row:
+        parts.append(f"stage {row['stage'] + 1} at {row['image_size']} px")
+    return " ".join(parts)

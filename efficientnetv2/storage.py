@@ -108,6 +108,7 @@ def _upload(file, path):
     with _gfile() as gfile:
         temporary = f"{path}{TEMPORARY}"
         with gfile.GFile(temporary, "wb") as remote:
+            remote.write(b"")  # an empty file is a file too
             shutil.copyfileobj(file, remote, 1 << 24)
         gfile.rename(temporary, path, overwrite=True)
 

@@ -31,9 +31,9 @@ FLOORS = {
         data.broken data.sources data.reading data.pipeline
     """,
     "L3, the work": """
-        event_file metrics_log report model_dir train_step evaluate train_setup train_data
-        train predict
-        benchmark search experiments demo command_line app
+        event_file metrics_log report model_dir train_step evaluate
+        train_setup train_data train predict benchmark search experiments demo
+        command_line app
     """,
 }
 ROOMS = [room for rooms in FLOORS.values() for room in rooms.split()]

@@ -34,6 +34,13 @@ def test_what_is_written_is_read(folder):
     assert storage.names(folder) == ["file"]
 
 
+def test_an_empty_file_is_a_file(folder):
+    storage.make_folder(folder)
+    _write(storage.join(folder, "file"), b"")
+    assert storage.names(folder) == ["file"]
+    assert _read(storage.join(folder, "file")) == b""
+
+
 def test_an_error_while_writing_leaves_what_was_there(folder):
     storage.make_folder(folder)
     path = storage.join(folder, "file")
