@@ -7,7 +7,6 @@ from absl import flags
 
 from efficientnetv2 import startup
 
-_PICTURES = 200  # int8 takes its ranges from so many
 # Rows: name, default (its type is the flag's), how help writes the value, help.
 _FLAGS = (
     ("model_dir", None, "DIR", "folder of a run; its newest checkpoint"),
@@ -18,6 +17,7 @@ _FLAGS = (
     ("hparam_str", "", "K=V,...", "settings of --weights"),
     ("labels", None, "FILE", "class names, a line each"),
     ("pictures", None, "PATH,...", "to compare on [the run's evaluation data]"),
+    ("num_pictures", 64, "N", "largest number of them [64]"),
     ("data_dir", None, "DIR", "folder of the data set's files"),
     (
         "include_preprocessing",
@@ -56,9 +56,9 @@ def _help():
 
 def _parse(argv):
     values = flags.FlagValues()
+    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer}
     for name, default, _, _ in _FLAGS:
-        boolean = isinstance(default, bool)
-        define = flags.DEFINE_boolean if boolean else flags.DEFINE_string
+        define = kinds.get(type(default), flags.DEFINE_string)
         define(name, default, "", flag_values=values)
     try:
         others = values(argv)[1:]
@@ -107,6 +107,10 @@ def _check(values):
         raise ValueError("give --model_dir or --weights, not both")
     if values.weights is not None and values.model_name is None:
         raise ValueError("--weights needs --model_name")
+    if values.num_pictures < 1:
+        raise ValueError(
+            f"num_pictures must be >= 1. Received: {values.num_pictures}"
+        )
     folder = values.export_dir
     if folder is None and values.model_dir is None:
         raise ValueError("--weights needs --export_dir")
@@ -122,7 +126,7 @@ def _files(values, source):
     from . import pictures
 
     if values.pictures is not None:
-        return pictures.from_paths(values.pictures, limit=_PICTURES)
+        return pictures.from_paths(values.pictures, limit=values.num_pictures)
     settings = source.config
     if values.data_dir is not None:
         from efficientnetv2 import config
@@ -131,7 +135,7 @@ def _files(values, source):
     elif settings.data.data_dir is None and settings.data.ds_name != "shapes":
         return None
     try:
-        return pictures.from_recipe(settings, limit=_PICTURES)
+        return pictures.from_recipe(settings, limit=values.num_pictures)
     except (ValueError, OSError) as error:
         if values.data_dir is not None:
             raise

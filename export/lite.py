@@ -11,7 +11,10 @@ import tensorflow as tf
 from . import artefact, fold, inputs, pictures, publish
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
-CALIBRATION = 200  # pictures that int8 takes its ranges from
+# Pictures that int8 takes its ranges from. More of them bring more outliers,
+# which widen the ranges: of B0 on ImageNet the logits' error was 0.27 with 25
+# pictures, 0.32 with 100 and 0.34 with 200.
+CALIBRATION = 32
 
 
 def check_installed():
@@ -82,6 +85,17 @@ def convert(folder, precision, *, calibration=None, integer_input="int8"):
     return converter.convert()
 
 
+def _pixels(raw):
+    """Whole pixel values with a black and a white one in each picture.
+
+    The range of the input is then 0..255 to the letter, so that its bytes
+    are the pixels.
+    """
+    pixels = np.clip(np.round(raw), 0, 255)
+    pixels[:, 0, 0], pixels[:, 0, 1] = 0, 255
+    return pixels
+
+
 def check_precision(precision, files):
     """Raises ValueError for an unknown precision, or int8 without pictures."""
     if precision not in PRECISIONS:
@@ -125,8 +139,9 @@ def write(
     size = inputs.resolve_size(model, image_size)
     calibration = None
     if "int8" in paths:
-        raw, normalized = pictures.decode(files[:CALIBRATION], size, style)
-        calibration = raw if include_preprocessing else normalized
+        some = pictures.spread(files, CALIBRATION)
+        raw, normalized = pictures.decode(some, size, style)
+        calibration = _pixels(raw) if include_preprocessing else normalized
     with prepared(
         model,
         image_size=size,

@@ -8,8 +8,16 @@ import numpy as np
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
-def _spread(items, limit):
-    """At most `limit` of the items, evenly spread."""
+def spread(items, limit):
+    """Thins a sequence out evenly.
+
+    Args:
+        items: A sequence.
+        limit: Largest number of items to keep.
+
+    Returns:
+        A list.
+    """
     count = min(limit, len(items))
     return [items[int(i * len(items) / count)] for i in range(count)]
 
@@ -40,7 +48,7 @@ def from_paths(paths, *, limit):
         if not files:
             raise ValueError(f"no picture found at {str(item)!r}")
         found += sorted(files)
-    return [path.read_bytes() for path in _spread(found, limit)]
+    return [path.read_bytes() for path in spread(found, limit)]
 
 
 def from_recipe(config, *, limit):
@@ -61,7 +69,7 @@ def from_recipe(config, *, limit):
     from efficientnetv2.data import sources
 
     source = sources.open_source(config.data, config.eval.split)
-    numbers = np.array(_spread(range(source.num_examples), limit), np.int64)
+    numbers = np.array(spread(range(source.num_examples), limit), np.int64)
     payloads = source.read(numbers)
     return [
         source.parse(payload, tf.constant(number, tf.int64))[0].numpy()

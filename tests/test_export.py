@@ -98,10 +98,11 @@ def test_without_export_dir_it_goes_beside_the_run(tmp_path, capsys):
     write_run(tmp_path / "run")
     assert call(f"--model_dir={tmp_path / 'run'}", "--format=hub") == 0
     modules = tmp_path / "run" / "export" / "hub"
-    assert {path.name for path in modules.iterdir()} == {
+    assert {path.name for path in modules.iterdir()} >= {
         "feature_vector",
         "classification",
         "feature_maps",
+        "README.md",
     }
     assert f"exported to {modules}" in capsys.readouterr().out
 
@@ -227,7 +228,9 @@ def test_a_full_disk_leaves_nothing_behind(run, tmp_path):
 
 def test_several_formats_get_a_folder_each(run, tmp_path):
     formats.export(
-        origin.from_run(run[0]), tmp_path / "out", ["saved_model", "hub"]
+        formats.Request(origin.from_run(run[0])),
+        tmp_path / "out",
+        ["saved_model", "hub"],
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         "saved_model",

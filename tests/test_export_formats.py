@@ -1,0 +1,336 @@
+"""All formats at once: files, verification, model card, and what is refused."""
+
+import ast
+import importlib.util
+import io
+import json
+import pathlib
+import tarfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import efficientnetv2
+from efficientnetv2 import config, model
+from export import (
+    check,
+    formats,
+    keras_format,
+    lite,
+    onnx,
+    origin,
+    pictures,
+    saved_model,
+    stock,
+    verify,
+)
+
+BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
+NAMES = tuple("abcde")
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def small_origin(overrides=""):
+    settings = config.load(
+        BLOCKS,
+        "shapes",
+        "data.num_classes=5,eval.isize=32,data.preprocessing=v1" + overrides,
+    )
+    keras.utils.set_random_seed(1)
+    network = model.build(settings.model, num_classes=5)
+    rng = np.random.default_rng(1)
+    for v in network.weights:
+        if "moving_mean" in v.path or "beta" in v.path:
+            v.assign(rng.normal(0, 0.3, v.shape))
+        elif "moving_variance" in v.path or "gamma" in v.path:
+            v.assign(rng.uniform(0.5, 1.5, v.shape))
+    # Classes far enough apart that eight bits tell them.
+    head = network.get_layer("predictions")
+    head.kernel.assign(rng.normal(0, 1, head.kernel.shape))
+    return origin.Origin(network, settings, NAMES, "v1", "a test")
+
+
+def jpeg(seed):
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
+    file = io.BytesIO()
+    coarse.resize((48, 40)).save(file, "JPEG")
+    return file.getvalue()
+
+
+FILES = [jpeg(seed) for seed in range(12)]
+
+
+def have(*packages):
+    return all(importlib.util.find_spec(name) for name in packages)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Every format that this environment can write."""
+    chosen = ["saved_model", "hub", "keras"]
+    chosen += ["tflite"] if have("ai_edge_litert") else []
+    chosen += ["onnx"] if have("onnx", "onnxruntime", "tf2onnx") else []
+    path = tmp_path_factory.mktemp("formats") / "out"
+    said = []
+    source = small_origin()
+    rows = formats.export(
+        formats.Request(source, files=FILES), path, chosen, say=said.append
+    )
+    return source, path, chosen, rows, said
+
+
+def test_every_format_gives_what_the_trained_model_gives(exported):
+    _, path, chosen, rows, _ = exported
+    assert {p.name for p in path.iterdir()} == {
+        *chosen,
+        "README.md",
+        "labels.txt",
+    }
+    by_name = {row.name: row for row in rows}
+    exact = [
+        row
+        for row in rows
+        if "float16" not in row.name
+        and "int8" not in row.name
+        and "dynamic" not in row.name
+    ]
+    assert len(exact) >= 6
+    for row in exact:
+        assert row.difference < 1e-4, row
+        assert row.agreement in (None, 1.0)
+        assert all(0 < ms < 60_000 for ms in row.milliseconds)
+        assert 0 < row.megabytes < 5
+    if "tflite float16" in by_name:
+        assert by_name["tflite float16"].difference < 1e-2
+        assert by_name["tflite int8"].agreement >= 0.9
+        sizes = [by_name[f"tflite {p}"].megabytes for p in lite.PRECISIONS]
+        assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_the_card_says_how_to_load_and_holds_the_table(exported):
+    _, path, chosen, rows, said = exported
+    card = (path / "README.md").read_text()
+    for row in rows:
+        assert f"| {row.name}" in card
+    for name in chosen:
+        assert f"### {name}" in card
+        assert f"writing {name} ..." in said
+    for fact in ("a test", "32 x 32", "5 classes", "Apache-2.0", "12 given"):
+        assert fact in card
+    assert (path / "labels.txt").read_text().split() == list(NAMES)
+
+
+def test_the_archive_of_a_module_holds_the_module(exported):
+    folder = exported[1] / "hub"
+    with tarfile.open(folder / "classification.tar.gz") as archive:
+        members = {pathlib.PurePath(name).name for name in archive.getnames()}
+    assert {"saved_model.pb", "variables.index"} <= members
+
+
+def test_the_keras_file_trains_with_keras_layers_only(exported):
+    source, path, *_ = exported
+    loaded = keras.models.load_model(path / "keras" / "model.keras")
+    kinds = {type(layer).__module__.split(".")[0] for layer in loaded.layers}
+    assert kinds == {"keras"}
+    ours = {layer.name for layer in source.model.layers}
+    assert {layer.name for layer in loaded.layers} == ours | {"preprocessing"}
+    before = loaded.get_layer("stem_conv").kernel.numpy()
+    loaded.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3))
+    loaded.fit(images, np.arange(4), epochs=1, verbose=0)
+    assert np.any(before != loaded.get_layer("stem_conv").kernel.numpy())
+
+
+def test_stock_layers_drop_branches_of_whole_examples():
+    network = efficientnetv2.get_model(
+        BLOCKS, num_classes=5, model_config={"survival_prob": 0.5}
+    )
+    copy = stock.stock(network)
+    drops = [layer for layer in copy.layers if layer.name.endswith("_drop")]
+    assert drops and all(type(x) is keras.layers.Dropout for x in drops)
+    masked = drops[-1](np.ones((64, 4, 4, 8)), training=True).numpy()
+    per_example = masked.reshape(64, -1)
+    assert np.all(per_example == per_example[:, :1])
+    assert 0 < np.mean(per_example == 0) < 1
+
+
+@pytest.mark.skipif(
+    not have("onnx", "onnxruntime", "tf2onnx"), reason="the extra onnx"
+)
+def test_the_onnx_file_names_its_ends_and_classes(exported):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        exported[1] / "onnx" / "model.onnx",
+        providers=["CPUExecutionProvider"],
+    )
+    assert [x.name for x in session.get_inputs()] == ["image"]
+    assert [x.name for x in session.get_outputs()] == ["logits"]
+    assert session.get_inputs()[0].shape == ["batch", "height", "width", 3]
+    names = session.get_modelmeta().custom_metadata_map["class_names"]
+    assert tuple(json.loads(names)) == NAMES
+
+
+@pytest.mark.skipif(not have("ai_edge_litert"), reason="the extra tflite")
+def test_tflite_without_preprocessing_takes_normalised_images(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = small_origin()
+    path = lite.export(
+        source.model,
+        tmp_path / "m.tflite",
+        style="v1",
+        image_size=32,
+        include_preprocessing=False,
+        verify=False,
+    )
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (inputs,), (outputs,) = (
+        interpreter.get_input_details(),
+        interpreter.get_output_details(),
+    )
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3))
+    images = images.astype(np.float32)
+    interpreter.set_tensor(inputs["index"], images)
+    interpreter.invoke()
+    np.testing.assert_allclose(
+        interpreter.get_tensor(outputs["index"]),
+        source.model(images, training=False),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.skipif(not have("ai_edge_litert"), reason="the extra tflite")
+def test_int8_takes_bytes_and_needs_pictures(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = small_origin()
+    settings = {"style": "v1", "image_size": 32, "precision": "int8"}
+    path = tmp_path / "m.tflite"
+    with pytest.raises(ValueError, match="int8 needs pictures.*--pictures"):
+        lite.export(source.model, path, **settings)
+    lite.export(source.model, path, files=FILES, verify=False, **settings)
+    (inputs,) = Interpreter(str(path)).get_input_details()
+    assert inputs["dtype"] is np.uint8
+    # The bytes are the pixels.
+    assert inputs["quantization"] == (1.0, 0)
+
+
+def test_a_wrong_export_is_found_and_the_good_one_kept(tmp_path, monkeypatch):
+    source = small_origin()
+    out = tmp_path / "model.keras"
+    out.write_text("the good one")
+    write = keras_format.write
+
+    def write_wrong(network, path, **settings):
+        wrong = stock.stock(network)
+        wrong.get_layer("predictions").kernel.assign_add(
+            0.01
+            * np.ones(wrong.get_layer("predictions").kernel.shape)
+            * np.arange(5)
+        )
+        return write(wrong, path, **settings)
+
+    monkeypatch.setattr(keras_format, "write", write_wrong)
+    with pytest.raises(verify.VerificationError, match="keras: its outputs"):
+        keras_format.export(
+            source.model, out, style="v1", image_size=32, overwrite=True
+        )
+    assert out.read_text() == "the good one"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_what_cannot_be_run_is_one_line(tmp_path):
+    source = small_origin()
+    (tmp_path / "model.keras").write_text("not a model")
+    expected = verify.expect(source.model, image_size=32, style="v1")
+    artefacts = keras_format.write(
+        source.model, tmp_path / "m.keras", style="v1"
+    )
+    (tmp_path / "m.keras").write_bytes(b"torn")
+    with pytest.raises(verify.VerificationError) as caught:
+        verify.verify(artefacts, expected)
+    assert "keras cannot be run: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_check_imports_nothing_of_this_project():
+    tree = ast.parse(pathlib.Path(check.__file__).read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level
+            found.add(node.module.split(".")[0])
+    assert not found & {"efficientnetv2", "export"}
+
+
+@pytest.mark.parametrize("name", ["saved_model", "hub", "tflite", "onnx"])
+def test_channels_first_is_refused_where_it_cannot_be_done(name):
+    architecture = small_origin().config.model
+    formats.check(["keras"], architecture)
+    first = config.load(
+        BLOCKS, "shapes", "model.data_format=channels_first"
+    ).model
+    with pytest.raises(ValueError, match=f"as {name}; it can as keras"):
+        formats.check([name], first)
+    formats.check(["keras"], first)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    architecture = small_origin().config.model
+    with pytest.raises(ValueError, match=r"needs tf2onnx.*\[onnx\]"):
+        formats.check(["onnx"], architecture)
+    with pytest.raises(ValueError, match=r"needs ai-edge-litert.*\[tflite\]"):
+        formats.check(["tflite"], architecture)
+    assert onnx.check_installed.__module__ == "export.onnx"
+
+
+def test_pictures_come_from_files_folders_and_globs(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for index, data in enumerate(FILES[:4]):
+        (tmp_path / "deep" / f"{index}.jpg").write_bytes(data)
+    folder = str(tmp_path)
+    assert pictures.from_paths(folder, limit=9) == FILES[:4]
+    assert pictures.from_paths(f"{folder}/deep/[02].jpg", limit=9) == [
+        FILES[0],
+        FILES[2],
+    ]
+    assert pictures.from_paths([folder], limit=2) == [FILES[0], FILES[2]]
+    with pytest.raises(ValueError, match="no picture found"):
+        pictures.from_paths(tmp_path / "none", limit=9)
+
+
+def test_drawn_pictures_are_drawn_the_same_again():
+    assert pictures.drawn(2, size=16) == pictures.drawn(2, size=16)
+    assert len(set(pictures.drawn(4, size=16))) == 4
+
+
+def test_raw_pixels_are_what_normalisation_was_applied_to():
+    for style in ("v1", "v2", "ft"):
+        raw, normalized = pictures.decode(FILES[:2], 24, style)
+        from efficientnetv2.data import preprocess
+
+        np.testing.assert_allclose(
+            preprocess.normalize(raw, style), normalized, atol=1e-5
+        )
+
+
+def test_python_calls_verify_by_default(tmp_path):
+    source = small_origin()
+    path = saved_model.export(
+        source.model,
+        tmp_path / "m",
+        class_names=NAMES,
+        image_size=32,
+        style="v1",
+    )
+    assert tf.saved_model.contains_saved_model(path)
