@@ -108,12 +108,12 @@ def test_model_recipe_beats_defaults():
 def test_dataset_recipe_beats_model_recipe():
     c = load(dataset="cifar10", model="efficientnetv2-b0")
     assert load(model="efficientnetv2-b0").train.isize == 192
-    assert (c.train.isize, c.eval.isize, c.data.ibase) == (64, 64, 32)
+    assert (c.train.isize, c.eval.isize, c.data.ibase) == (64, 72, 32)
 
 
 def test_overrides_beat_dataset_recipe():
     c = load("train.isize=96", dataset="cifar10", model="efficientnetv2-b0")
-    assert (c.train.isize, c.eval.isize) == (96, 64)
+    assert (c.train.isize, c.eval.isize) == (96, 72)
 
 
 def test_data_dir_beats_overrides():

@@ -42,7 +42,12 @@ def quiet(tmp_path_factory):
     model = small_model(survival_prob=1.0, dropout_rate=0.0)
     path = tmp_path_factory.mktemp("hub") / "classification"
     hub.export(
-        model, path, kind="classification", style="v2", weight_decay=DECAY
+        model,
+        path,
+        kind="classification",
+        style="v2",
+        image_size=32,
+        weight_decay=DECAY,
     )
     return model, path
 
@@ -135,7 +140,7 @@ def test_trainable_variables_are_trainable_and_the_loss_is_the_recipes(quiet):
 
 def test_a_feature_vector_has_stochastic_depth_but_no_dropout(tmp_path):
     model = small_model(survival_prob=0.1, dropout_rate=0.9, bn_type="gn")
-    path = hub.export(model, tmp_path / "features", style="v2")
+    path = hub.export(model, tmp_path / "features", style="v2", image_size=32)
     module = tf.saved_model.load(path)
     x = images()
     draws = {module(x, training=True).numpy().tobytes() for _ in range(8)}
@@ -156,7 +161,9 @@ def test_feature_maps_are_those_of_the_model_with_endpoints(tmp_path):
         with_endpoints=True,
         model_config={"name": "small"},
     )
-    path = hub.export(model, tmp_path / "maps", kind="feature_maps", style="v2")
+    path = hub.export(
+        model, tmp_path / "maps", kind="feature_maps", style="v2", image_size=32
+    )
     x = images()
     maps = tf.saved_model.load(path)(x)
     expected = full(normalized(x), training=False)[1:]
@@ -174,7 +181,7 @@ def test_a_model_with_preprocessing_inside_gives_the_same_module(tmp_path):
     x = images()
     answers = []
     for name, model in (("plain", plain), ("inside", inside)):
-        path = hub.export(model, tmp_path / name, style="v2")
+        path = hub.export(model, tmp_path / name, style="v2", image_size=32)
         answers.append(tf.saved_model.load(path)(x))
     np.testing.assert_allclose(*answers, atol=1e-6)
 
@@ -232,7 +239,11 @@ def test_hub_keras_layer_fine_tunes_the_module(tmp_path):
     pytest.importorskip("tensorflow_hub")
     pytest.importorskip("tf_keras")
     path = hub.export(
-        small_model(), tmp_path / "m", style="v2", weight_decay=DECAY
+        small_model(),
+        tmp_path / "m",
+        style="v2",
+        image_size=32,
+        weight_decay=DECAY,
     )
     seen = elsewhere(FINE_TUNE, path, folder=tmp_path)
     assert seen["ours"] == []

@@ -51,7 +51,7 @@ def module(tmp_path_factory):
     keras.utils.set_random_seed(1)
     model = efficientnetv2.get_model(BLOCKS, num_classes=5)
     path = tmp_path_factory.mktemp("hub") / "module"
-    return hub.export(model, path, style="v2", weight_decay=1e-3)
+    return hub.export(model, path, style="v2", image_size=32, weight_decay=1e-3)
 
 
 def images():
@@ -124,7 +124,9 @@ def test_a_saved_model_with_the_layer_loads_with_its_fine_tuned_weights(
 
 def test_feature_maps_come_as_a_dict(tmp_path):
     model = efficientnetv2.get_model(BLOCKS)
-    path = hub.export(model, tmp_path / "m", kind="feature_maps", style="v2")
+    path = hub.export(
+        model, tmp_path / "m", kind="feature_maps", style="v2", image_size=32
+    )
     maps = efficientnetv2.HubLayer(path)(images())
     assert {name: tuple(x.shape) for name, x in maps.items()} == {
         "reduction_1": (4, 16, 16, 8),
