@@ -215,7 +215,10 @@ print(json.dumps({
     "all": names, "moved": moved, "trainable": len(layer.trainable_weights),
     "regularization": [float(x) for x in layer.losses],
     "history": losses.history["loss"],
-    "ours": [m for m in sys.modules if "efficientnetv2" in m or m == "export"],
+    "ours": [
+        m for m in sys.modules
+        if m.split(".")[0] in ("efficientnetv2", "export")
+    ],
 }))
 """
 

@@ -41,7 +41,9 @@ print(json.dumps({
     "trainable": len(model.trainable_variables),
     "regularization": [float(x) for x in layer.losses],
     "history": history["loss"],
-    "ours": sorted(m for m in sys.modules if "efficientnetv2" in m),
+    "ours": sorted(
+        m for m in sys.modules if m.split(".")[0] == "efficientnetv2"
+    ),
 }))
 """
 

@@ -2,8 +2,6 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -58,32 +56,6 @@ def test_keras_file_gives_bit_equal_outputs(model, tmp_path):
     _assert_same_outputs(loaded, model)
     assert loaded.count_params() == model.count_params()
     assert loaded.to_json() == model.to_json()
-
-
-@pytest.mark.parametrize(
-    "imports", ["efficientnetv2, keras", "keras, efficientnetv2"]
-)
-def test_keras_file_loads_where_the_package_is_imported(
-    model, imports, tmp_path
-):
-    model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "x.npy", PICTURES)
-    code = (
-        f"import sys, {imports}, numpy as np\n"
-        "model = keras.models.load_model(sys.argv[1] + '/model.keras')\n"
-        "x = np.load(sys.argv[1] + '/x.npy')\n"
-        "np.save(sys.argv[1] + '/y.npy', model(x)[0])\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=ROOT,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    logits = np.load(tmp_path / "y.npy")
-    np.testing.assert_array_equal(logits, model(PICTURES)[0])
 
 
 def test_weights_file_gives_bit_equal_outputs(model, tmp_path):
