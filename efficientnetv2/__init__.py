@@ -6,6 +6,8 @@ quick and needs neither Keras nor TensorFlow.
 
 import importlib
 
+from efficientnetv2 import registration
+
 __version__ = "0.1.0"
 
 # Exported name -> module that holds it; None: the name is the module itself.
@@ -33,3 +35,6 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(set(globals()) | set(_EXPORTS))
+
+
+registration.install()

@@ -1,13 +1,18 @@
 """Evaluation: every example once, on any number of replicas."""
 
+import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from efficientnetv2 import losses
+from efficientnetv2 import distribute, losses
 from efficientnetv2 import model_dir as model_dir_lib
 from efficientnetv2.data import pipeline, sources
 from efficientnetv2.train_step import dense_labels
+
+_NAMED = 5  # broken examples, in the log
 
 
 class Evaluator:
@@ -18,13 +23,15 @@ class Evaluator:
         config: The `Config`.
         source: The split, a source of `data.sources`.
         strategy: A `tf.distribute.Strategy`.
+        style: Normalisation, a style of `data.preprocess`; None: the config's.
     """
 
-    def __init__(self, model, config, source, *, strategy):
+    def __init__(self, model, config, source, *, strategy, style=None):
         self.model = model
         self.config = config
         self.source = source
         self.strategy = strategy
+        self.style = style or config.data.preprocessing
         self._sums = tf.function(self._distributed, reduce_retracing=True)
 
     def run(self):
@@ -33,23 +40,15 @@ class Evaluator:
         Returns:
             A dict: `loss` (without L2 and label smoothing), `accuracy` and
             `top5_accuracy` in [0, 1], `examples`, `broken` (examples that
-            could not be read).
+            could not be read; the first ones are named in the log).
 
         Raises:
             ValueError: if no example could be read.
         """
-        config = self.config
-        replicas = self.strategy.num_replicas_in_sync
-        size = math.ceil(config.eval.batch_size / replicas)
-        batches = pipeline.eval_batches(
-            self.source,
-            batch_size=size,
-            image_size=config.eval.isize,
-            style=config.data.preprocessing,
-        )
-        totals = None
+        limit = self.config.eval.steps
+        totals, read = None, []
         for batch in _distribute(
-            batches, self.strategy, limit=config.eval.steps
+            _noting(self._batches(), read), self.strategy, limit=limit
         ):
             sums = self._sums(batch)
             totals = sums if totals is None else totals + sums
@@ -61,10 +60,28 @@ class Evaluator:
             "accuracy": top1 / examples,
             "top5_accuracy": top5 / examples,
             "examples": int(examples),
-            "broken": self.source.num_examples - int(examples)
-            if config.eval.steps is None
-            else 0,
+            "broken": self._name_broken(read) if limit is None else 0,
         }
+
+    def _batches(self):
+        replicas = self.strategy.num_replicas_in_sync
+        return pipeline.eval_batches(
+            self.source,
+            batch_size=math.ceil(self.config.eval.batch_size / replicas),
+            image_size=self.config.eval.isize,
+            style=self.style,
+        )
+
+    def _name_broken(self, read):
+        """Names the first examples that were not read; returns their number."""
+        broken = np.setdiff1d(
+            np.arange(self.source.num_examples), np.concatenate(read)
+        )
+        for number in broken[:_NAMED].tolist():
+            reason = self.source.explain(number) or "fails in preprocessing"
+            place = self.source.place(number)
+            logging.warning("left out, %s: %s", place, reason)
+        return len(broken)
 
     def _distributed(self, batch):
         sums = self.strategy.run(self._replica, args=(batch,))
@@ -74,23 +91,33 @@ class Evaluator:
         """Sums over a batch: float64 [examples, loss, top-1, top-5]."""
         labels = dense_labels(batch["label"], self.config.data.num_classes)
         logits = self.model(batch["image"], training=False)
+        loss_type = self.config.train.loss_type
+        share = labels
+        if loss_type == "softmax":  # several labels share one unit, as trained
+            share = tf.math.divide_no_nan(
+                labels, tf.reduce_sum(labels, -1, keepdims=True)
+            )
         loss = losses.cross_entropy(
-            labels,
-            logits,
-            label_smoothing=0.0,
-            loss_type=self.config.train.loss_type,
+            share, logits, label_smoothing=0.0, loss_type=loss_type
         )
-        truth = tf.argmax(labels, -1)
-        top5 = tf.math.in_top_k(truth, logits, min(5, logits.shape[-1]))
-        top1 = tf.equal(tf.argmax(logits, -1), truth)
+        _, best = tf.math.top_k(logits, min(5, logits.shape[-1]))
+        # Of several labels any one counts as a hit.
+        hits = tf.gather(labels, best, batch_dims=1) > 0  # [batch, 5]
         weight = batch["weight"]
         rows = [
             weight,
             tf.where(weight > 0, loss, 0.0),
-            weight * tf.cast(top1, tf.float32),
-            weight * tf.cast(top5, tf.float32),
+            weight * tf.cast(hits[:, 0], tf.float32),
+            weight * tf.cast(tf.reduce_any(hits, -1), tf.float32),
         ]
         return tf.cast(tf.reduce_sum(tf.stack(rows), -1), tf.float64)
+
+
+def _noting(batches, read):
+    """Passes batches on and notes the numbers of their good examples."""
+    for batch in batches:
+        read.append(batch["index"].numpy())
+        yield batch
 
 
 def _distribute(batches, strategy, *, limit=None):
@@ -119,23 +146,35 @@ def evaluate_run(config, model_dir, *, weights=None):
     """`--mode=eval`: evaluates a run's newest checkpoint, or weights.
 
     Args:
-        config: The `Config` of the command; a run's own wins over it.
+        config: The `Config` of the command: the run's own, with what the
+            flags change of it.
         model_dir: Folder of a run.
         weights: A weights file or a published name instead of the run's.
 
     Returns:
         The figures, see `Evaluator.run`; they are printed too.
     """
-    if weights:
-        trained = model_dir_lib.from_weights(config, weights)
-    else:
-        trained = model_dir_lib.load(model_dir)
-    source = sources.open_source(trained.config.data, trained.config.eval.split)
+    source = sources.open_source(config.data, config.eval.split)
+    classes = config.data.num_classes or source.num_classes
+    data = dataclasses.replace(config.data, num_classes=classes)
+    config = dataclasses.replace(config, data=data)
+    strategy = distribute.strategy(config.runtime.strategy)
+    with strategy.scope():
+        if weights:
+            trained = model_dir_lib.from_weights(config, weights)
+        else:
+            trained = model_dir_lib.load(model_dir, config=config)
+    print(
+        f"{trained.description}, on {source.name}: {source.num_examples} "
+        f"examples of {config.eval.isize} px",
+        flush=True,
+    )
     evaluator = Evaluator(
         trained.model,
-        trained.config,
+        config,
         source,
-        strategy=tf.distribute.get_strategy(),
+        strategy=strategy,
+        style=trained.style,
     )
     figures = evaluator.run()
     print(describe(figures), flush=True)

@@ -13,7 +13,7 @@ import typing
 
 import keras
 
-from efficientnetv2 import checkpoint, model
+from efficientnetv2 import checkpoint, metrics_log, model
 from efficientnetv2 import config as config_lib
 
 CONFIG = "config.yaml"
@@ -22,23 +22,30 @@ CHECKPOINTS = "checkpoints"
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A model with its weights and what is needed to use it.
+    """A model with its weights and what is needed to use and describe it.
 
     Args:
         model: Keras model; takes normalised images, gives logits.
         config: The `Config` it was trained or asked for with.
         class_names: A name for each logit.
-        image_size: Evaluation size, pixels.
         style: Normalisation, a style of `data.preprocess`.
+        description: Where the weights come from, for a person.
         step: Global step of the checkpoint, or None.
+        accuracy: A line about the accuracy measured in training, or None.
     """
 
     model: typing.Any
     config: typing.Any
     class_names: tuple[str, ...]
-    image_size: int
     style: str
+    description: str
     step: int | None = None
+    accuracy: str | None = None
+
+    @property
+    def image_size(self):
+        """Evaluation size, pixels."""
+        return self.config.eval.isize
 
     @functools.cached_property
     def _forward(self):
@@ -79,74 +86,140 @@ def build_model(config):
 def read_config(model_dir):
     """Reads the settings that a run was started with.
 
+    Args:
+        model_dir: Folder of a run.
+
+    Returns:
+        A `Config`.
+
     Raises:
-        FileNotFoundError: if `model_dir` holds no run.
+        ValueError: if `model_dir` holds no run.
     """
     path = pathlib.Path(model_dir) / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(
-            f"model_dir must hold a run ({CONFIG}). "
+        raise ValueError(
+            f"model_dir must hold a run, with {CONFIG}. "
             f"Received: {str(model_dir)!r}"
         )
     return config_lib.read(path)
 
 
-def load(model_dir):
-    """Loads the newest good checkpoint of a run, moving averages first.
+def _checkpoint(model_dir, *, best):
+    """(arrays, meta, path) of the newest whole checkpoint or the best one."""
+    folder = pathlib.Path(model_dir) / CHECKPOINTS
+    if best:
+        path = folder / checkpoint.BEST
+        if not path.is_file():
+            raise ValueError(
+                "model_dir must hold a best checkpoint, which "
+                f"--mode=traineval keeps. Received: {str(model_dir)!r}"
+            )
+        return (*checkpoint.read(path), path)
+    found = checkpoint.latest(folder)
+    if found is None:
+        whole = " whole" if checkpoint.saved(folder) else ""
+        raise ValueError(
+            f"model_dir must hold a{whole} checkpoint. "
+            f"Received: {str(model_dir)!r}"
+        )
+    return found
+
+
+def _accuracy(model_dir, config, step):
+    """What an evaluation at a step said, or None."""
+    path = pathlib.Path(model_dir) / metrics_log.FILE
+    rows = metrics_log.read(path) if path.is_file() else []
+    found = [r for r in rows if r["kind"] == "eval" and r["step"] == step]
+    if not found:
+        return None
+    return (
+        f"top-1 {100 * found[-1]['accuracy']:.2f} % on "
+        f"{found[-1]['examples']} examples of "
+        f"{config.dataset_cfg}/{config.eval.split}"
+    )
+
+
+def load(model_dir, *, config=None, class_names=None, best=False):
+    """Loads a checkpoint of a run, moving averages first.
 
     Args:
         model_dir: Folder of a run.
+        config: A `Config` in place of the run's own, to evaluate at another
+            image size and the like.
+        class_names: Names in place of the run's own.
+        best: Take the checkpoint with the best evaluation, not the newest
+            whole one.
 
     Returns:
         A `Trained`.
 
     Raises:
-        FileNotFoundError: if there is no run or no checkpoint.
+        ValueError: if there is no run, no such checkpoint, or one of another
+            model.
     """
-    config = read_config(model_dir)
-    folder = pathlib.Path(model_dir) / CHECKPOINTS
-    found = checkpoint.latest(folder)
-    if found is None:
-        raise FileNotFoundError(
-            f"model_dir must hold a checkpoint. Received: {str(model_dir)!r}"
-        )
-    arrays, meta, _ = found
+    own = read_config(model_dir)
+    config = config or own
+    arrays, meta, path = _checkpoint(model_dir, best=best)
     network = build_model(config)
-    checkpoint.restore_for_inference(arrays, network)
-    return _trained(network, config, meta.get("class_names"), meta["step"])
+    try:
+        checkpoint.restore_for_inference(arrays, network)
+    except checkpoint.CheckpointError as error:
+        raise ValueError(
+            f"{path.name} does not fit {config.model_name} with "
+            f"{config.data.num_classes} classes: {error}"
+        ) from None
+    averaged = any(name.startswith("ema/") for name in arrays)
+    return Trained(
+        model=network,
+        config=config,
+        class_names=_names(config, class_names or meta.get("class_names")),
+        style=config.data.preprocessing,
+        description=f"{'moving averages' if averaged else 'weights'} after "
+        f"step {meta['step']} of a training run on {own.dataset_cfg}",
+        step=meta["step"],
+        accuracy=_accuracy(model_dir, own, meta["step"]),
+    )
 
 
-def from_weights(config, weights):
+def from_weights(config, weights, *, class_names=None):
     """The model of a config with the weights of a file or published name.
 
     Args:
         config: A `Config`; decides model, classes and sizes.
         weights: A path or a published name, see `weights.load`.
+        class_names: A name for each class; None: the published ones, else
+            numbers.
 
     Returns:
         A `Trained`.
+
+    Raises:
+        ValueError: if the weights do not fit.
     """
     from efficientnetv2 import weights as weights_lib
 
     network = build_model(config)
-    weights_lib.load(network, weights)
-    names = weights_lib.class_names(config.data.num_classes)
-    return _trained(network, config, names, None)
-
-
-def _trained(network, config, class_names, step):
-    count = config.data.num_classes
-    if not class_names:
-        class_names = [str(i) for i in range(count)]
-    if len(class_names) != count:
-        raise ValueError(
-            f"class_names must hold {count} names. Received: {len(class_names)}"
-        )
+    report = weights_lib.load(network, weights)
+    names = class_names or weights_lib.class_names(config.data.num_classes)
+    name = pathlib.PurePath(weights).name
     return Trained(
         model=network,
         config=config,
-        class_names=tuple(class_names),
-        image_size=config.eval.isize,
-        style=config.data.preprocessing,
-        step=step,
+        class_names=_names(config, names),
+        style=report.preprocessing or config.data.preprocessing,
+        description=f"published weights {name!r}"
+        if name in weights_lib.KINDS
+        else f"the weights file {name}",
     )
+
+
+def _names(config, class_names):
+    count = config.data.num_classes
+    if not class_names:
+        return tuple(str(index) for index in range(count))
+    if len(class_names) != count:
+        raise ValueError(
+            f"the labels must be {count}, one for each class of the model. "
+            f"Received: {len(class_names)} labels"
+        )
+    return tuple(class_names)

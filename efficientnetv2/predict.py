@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 
 from efficientnetv2 import model_dir as model_dir_lib
 from efficientnetv2.data import preprocess
@@ -34,7 +35,11 @@ def find_pictures(inputs):
     for item in inputs:
         path = pathlib.Path(item)
         if path.is_dir():
-            paths = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES]
+            paths = [
+                p
+                for p in path.rglob("*")
+                if p.suffix.lower() in SUFFIXES and p.is_file()
+            ]
         elif path.is_file():
             paths = [path]
         else:
@@ -56,13 +61,14 @@ def _read(path, image_size, style):
             return None, "empty file"
         image = preprocess.preprocess_image(data, image_size, style=style)
         return image.numpy(), None
-    except Exception as error:  # any decoder's complaint belongs to its row
+    except (OSError, tf.errors.OpError) as error:
         return None, _reason(error)
 
 
 def _reason(error):
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "not a picture that can be read" if "Decode" in text else text
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "not a picture that can be decoded"
 
 
 def _batches(pictures):
@@ -124,7 +130,8 @@ def predict_run(
     """`--mode=predict`: prints classes and probabilities of pictures.
 
     Args:
-        config: The `Config` of the command.
+        config: The `Config` of the command: the run's own, with what the
+            flags change of it.
         model_dir: Folder of a run.
         inputs: Files, folders or globs.
         format: 'table' or 'json' (one object a line).
@@ -138,7 +145,7 @@ def predict_run(
     if weights:
         trained = model_dir_lib.from_weights(config, weights)
     else:
-        trained = model_dir_lib.load(model_dir)
+        trained = model_dir_lib.load(model_dir, config=config)
     good = 0
     for row in predict_files(trained, paths, top_k=top_k):
         good += "error" not in row

@@ -16,8 +16,9 @@ PACKAGE = "efficientnetv2"
 # stands here by its own name is one room. A new module needs a line here.
 FLOORS = {
     "L0, plain Python": """
-        startup block_spec architecture variants scaling config_types
-        config_rules config_schema config_layers config progressive
+        registration startup block_spec architecture variants scaling
+        config_types config_rules config_schema config_layers config
+        progressive
     """,
     "L1, leaves": """
         storage noise normalization layers hub_layer schedules

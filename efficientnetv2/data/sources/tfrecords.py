@@ -102,13 +102,11 @@ class RecordSource(Source):
             return b""
 
     def files(self):
-        files, offsets = (
-            part[self.rows] for part in (self.index.files, self.index.offsets)
-        )
-        return {
-            path: offsets[files == number]
-            for number, path in enumerate(self.index.paths)
-        }
+        rows = np.sort(self.rows)
+        files, offsets = self.index.files[rows], self.index.offsets[rows]
+        first = np.searchsorted(files, np.arange(1, len(self.index.paths)))
+        parts = np.split(offsets, first)
+        return dict(zip(self.index.paths, parts, strict=True))
 
     def parse(self, payload, number):
         form = self.record_format

@@ -1,0 +1,45 @@
+"""Lets Keras load saved models after a mere `import efficientnetv2`.
+
+Keras looks up custom layers in a registry that their modules fill. Importing
+them here would import Keras, and its backend, before anyone needs it; so they
+are imported as soon as somebody imports Keras.
+"""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+_MODULES = ("layers", "normalization", "hub_layer")
+
+
+def _register():
+    for module in _MODULES:
+        importlib.import_module(f"efficientnetv2.{module}")
+
+
+class _KerasFinder(importlib.abc.MetaPathFinder):
+    """Finds Keras as Python would, and registers once it is imported."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "keras":
+            return None
+        sys.meta_path.remove(self)  # once; the search below must not end here
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module):
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = execute_and_register
+        return spec
+
+
+def install():
+    """Registers the layers now if Keras is imported, else when it will be."""
+    if "keras" in sys.modules:
+        _register()
+    else:
+        sys.meta_path.insert(0, _KerasFinder())
