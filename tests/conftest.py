@@ -43,3 +43,20 @@ def cifar10_folder():
 def weights_folder():
     """Published weights."""
     return _folder("weights")
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder of this test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("EFFICIENTNETV2_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def records(tmp_path):
+    """TFRecords of a small data set: train, 40 examples, and test, 7."""
+    import small_data
+
+    folder = small_data.write_data_set(tmp_path / "data")
+    return small_data.write_data_set(folder, split="test", count=7, shards=1)

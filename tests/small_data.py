@@ -5,6 +5,8 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2.data import sources
+
 FRAGMENT = b"\xff\xd8\xff\xe0\x00\x10JFIF"
 
 
@@ -73,3 +75,24 @@ def write_data_set(
     names = "".join(f"class {number}\n" for number in range(classes))
     (folder / "labels.txt").write_text(names)
     return folder
+
+
+def write_pictures(folder, names):
+    """Writes JPEGs of these names into a new folder."""
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(jpeg(number))
+
+
+def open_source(folder, split="train", **values):
+    """Opens a split of a folder, with `settings` of these values."""
+    return sources.open_source(settings(data_dir=folder, **values), split)
+
+
+def labels(source, count=None):
+    """The first labels of a source, or all."""
+    numbers = np.arange(count or source.num_examples)
+    return [
+        source.parse(payload, tf.constant(number))[1].numpy()
+        for number, payload in zip(numbers, source.read(numbers), strict=True)
+    ]

@@ -1,0 +1,101 @@
+"""Data sets of TensorFlow Datasets, made here: nothing is loaded."""
+
+import sys
+
+import numpy as np
+import pytest
+import small_data
+import tensorflow as tf
+
+from efficientnetv2.data import sources
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """A data set of TensorFlow Datasets made here: nothing is loaded."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class FewPictures(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(shape=(20, 24, 3)),
+                        "label": tfds.features.ClassLabel(
+                            names=["cat", "dog", "eel"]
+                        ),
+                    }
+                ),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, _):
+            return {
+                "train": self._generate_examples(0, 30),
+                "test": self._generate_examples(30, 40),
+            }
+
+        def _generate_examples(self, first, last):
+            for number in range(first, last):
+                yield (
+                    number,
+                    {
+                        "image": small_data.picture(number),
+                        "label": number % 3,
+                    },
+                )
+
+    return tmp_path_factory.mktemp("catalogue")
+
+
+class TestTfds:
+    def _open(self, folder, split, **values):
+        return small_data.open_source(
+            folder, split, tfds_name="few_pictures", **values
+        )
+
+    def test_pictures_and_labels_are_the_catalogues(self, catalogue):
+        source = self._open(catalogue, "train")
+        assert source.name == "few_pictures/train"
+        assert source.num_examples == 30
+        assert source.class_names == ("cat", "dog", "eel")
+        for number, payload in enumerate(source.read(np.arange(30))):
+            encoded, label = source.parse(payload, tf.constant(number))
+            mean = np.mean(tf.io.decode_image(encoded)) - 20
+            assert label.numpy() == round(mean) % 3
+            assert source.explain(number) is None
+
+    def test_parts_of_its_one_split_are_disjoint(self, catalogue):
+        train, held_out = (
+            self._open(catalogue, split)
+            for split in ("train[:80%]", "train[80%:]")
+        )
+        assert (train.num_examples, held_out.num_examples) == (24, 6)
+        sources.check_disjoint(train, held_out)
+
+    def test_records_in_the_folder_come_first(self, catalogue, records):
+        assert self._open(records, "train").name == "mine/train"
+
+    def test_an_unknown_split_is_an_error(self, catalogue):
+        with pytest.raises(ValueError, match="split must be one of t"):
+            self._open(catalogue, "validation")
+
+    def test_classes_must_be_as_many_as_are_asked_for(self, catalogue):
+        with pytest.raises(ValueError, match="num_classes must be 3"):
+            self._open(catalogue, "train", num_classes=5)
+
+    def test_a_mistyped_name_is_met_by_the_nearest(self, catalogue):
+        with pytest.raises(ValueError, match="Did you mean 'few_pictures'"):
+            small_data.open_source(catalogue, tfds_name="few_picture")
+
+    def test_without_the_library_it_says_what_to_install(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+        with pytest.raises(ValueError, match=r"efficientnetv2\[datasets\]"):
+            self._open(tmp_path, "train")
