@@ -85,10 +85,11 @@ class BrokenExamples:
         )
         size = self._source.num_examples
         numbers = self._source.order(self._seed, self._epoch)
-        for offset in missing.tolist():
+        # From `size` on the epoch's order begins again: counted already.
+        for offset in missing[missing < size].tolist():
             self.count += 1
             self.total += 1
-            self._name(int(numbers[offset % size]))
+            self._name(int(numbers[offset]))
         most = self._max_bad_fraction * size / self._host["num_hosts"]
         if self.count > most:
             raise ValueError(
