@@ -23,6 +23,10 @@ class TestOpening:
         with pytest.raises(ValueError, match="Did you mean 'shapes'?"):
             sources.open_source(small_data.settings(ds_name="shpaes"), "train")
 
+    def test_a_folder_is_not_passed_over_for_shapes(self, records):
+        with pytest.raises(ValueError, match="data.ds_name must be folder, cs"):
+            small_data.open_source(records, ds_name="shapes")
+
     def test_shapes_need_no_folder(self):
         source = sources.open_source(
             small_data.settings(ds_name="shapes"), "validation"

@@ -1,5 +1,6 @@
 """TFRecords that are damaged lose what is damaged and nothing else."""
 
+import gzip
 import os
 
 import numpy as np
@@ -59,6 +60,17 @@ class TestDamagedRecords:
         with pytest.raises(ValueError, match="holds no records"):
             small_data.open_source(records)
 
+    def test_a_packed_shard_is_an_error_that_says_so(self, records):
+        path = records / "train-00001-of-00002"
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        with pytest.raises(ValueError, match="holds no records .a gzip file"):
+            small_data.open_source(records)
+
+    def test_a_folder_that_is_called_like_a_shard_is_an_error(self, records):
+        (records / "train-old").mkdir()
+        with pytest.raises(ValueError, match="train-old must be a TFRecord"):
+            small_data.open_source(records)
+
     def test_a_missing_shard_is_said(self, records, caplog):
         (records / "train-00001-of-00002").unlink()
         assert small_data.open_source(records).num_examples == 20
@@ -77,6 +89,10 @@ class TestDamagedRecords:
             (b"nonsense", "not a serialized example"),
             (b"", "cannot be read, or empty"),
             (small_data.example(b"", 1), "no picture"),
+            (small_data.example(small_data.jpeg(0)), "one image/class/label"),
+            (small_data.example(small_data.jpeg(0), 1, 2), "one image/class"),
+            (small_data.example(small_data.jpeg(0), 3), "label 3 is not in 1"),
+            (small_data.example(small_data.jpeg(0), 0), "0 is not in 1..2"),
             (small_data.example(b"\xff\xd8\xff nonsense", 1), "decoded"),
             (small_data.example(small_data.jpeg(0)[:200], 1), "decoded"),
         ],

@@ -1,5 +1,8 @@
 """Pictures in folders, one folder a class."""
 
+import os
+
+import numpy as np
 import pytest
 import small_data
 
@@ -62,6 +65,29 @@ class TestFolder:
         (divided / "train" / "eel").mkdir()
         with pytest.raises(ValueError, match="eel' holds no picture"):
             small_data.open_source(divided, ds_name="folder")
+
+    def test_an_empty_folder_is_an_error_an_absent_one_is_not(self, divided):
+        small_data.write_pictures(divided / "train" / "eel", ["1.jpg"])
+        source = small_data.open_source(divided, "eval", ds_name="folder")
+        assert source.class_names == ("cat", "dog", "eel")
+        (divided / "eval" / "eel").mkdir()
+        with pytest.raises(ValueError, match="eval/eel' holds no picture"):
+            small_data.open_source(divided, "eval", ds_name="folder")
+
+    def test_too_few_pictures_to_keep_one_is_an_error(self, tmp_path):
+        small_data.write_pictures(tmp_path / "cat", ["1.jpg", "2.jpg"])
+        with pytest.raises(ValueError, match="split 'eval' .* one name in 10"):
+            small_data.open_source(tmp_path, "eval", ds_name="folder")
+
+    def test_a_name_that_is_no_utf8_is_read(self, divided):
+        name = os.fsdecode(b"\xff.jpg")
+        path = divided / "train" / "cat" / name
+        path.write_bytes(small_data.jpeg(7))
+        (divided / "eval").rename(divided / "other")
+        source = small_data.open_source(divided, ds_name="folder")
+        assert source.read(np.array([source.paths.index(str(path))])) == [
+            small_data.jpeg(7)
+        ]
 
     def test_a_class_that_training_does_not_know_is_an_error(self, divided):
         small_data.write_pictures(divided / "eval" / "eel", ["1.jpg"])

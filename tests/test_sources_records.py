@@ -85,6 +85,24 @@ class TestRecords:
         assert bool(encoded.numpy()) == good
         assert (source.explain(0) is None) == good
 
+    def test_an_empty_line_in_labels_txt_would_shift_the_names(self, records):
+        (records / "labels.txt").write_text("cat\n\ndog\neel\n\n")
+        with pytest.raises(ValueError, match="an empty line 2"):
+            small_data.open_source(records)
+        (records / "labels.txt").write_text("\ufeffcat\ncow\ndog\neel\n\n")
+        names = small_data.open_source(records).class_names
+        assert names == ("cat", "cow", "dog", "eel")
+
+    def test_labels_txt_in_another_code_is_an_error(self, records):
+        (records / "labels.txt").write_bytes("öl".encode("latin-1"))
+        with pytest.raises(ValueError, match="labels.txt must be text in UTF"):
+            small_data.open_source(records)
+
+    def test_unfinished_and_hidden_files_are_no_shards(self, records):
+        for name in ("train-00000-of-00002.tmp", ".train-00000-of-00002"):
+            (records / name).write_bytes(b"half of it")
+        assert small_data.open_source(records).num_examples == 40
+
     def test_several_labels_become_a_row_of_ones(self, tmp_path):
         payloads = [
             small_data.example(small_data.jpeg(0), *labels)

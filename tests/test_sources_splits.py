@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import small_data
 
+from efficientnetv2 import config
 from efficientnetv2.data import sources
 from efficientnetv2.data.sources import splits
 
@@ -78,6 +79,20 @@ class TestDisjoint:
             sources.check_disjoint(
                 low, small_data.open_source(records, "train[75%:]")
             )
+
+    @pytest.mark.parametrize("dataset", config.list_datasets())
+    def test_no_recipe_evaluates_on_what_it_trains_on(self, dataset):
+        recipe = config.load("efficientnetv2-b0", dataset)
+        counts = {"train": 3670, "validation": 500, "test": 500, "eval": 500}
+        sides = [
+            {
+                (name, number)
+                for name, rows in splits.select(split, counts.get)
+                for number in rows.tolist()
+            }
+            for split in (recipe.train.split, recipe.eval.split)
+        ]
+        assert sides[0] and sides[1] and not sides[0] & sides[1]
 
     def test_folders_and_lists_too(self, tmp_path):
         small_data.write_pictures(

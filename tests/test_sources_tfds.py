@@ -1,5 +1,7 @@
 """Data sets of TensorFlow Datasets, made here: nothing is loaded."""
 
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import small_data
 import tensorflow as tf
 
+from efficientnetv2 import config
 from efficientnetv2.data import sources
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -77,6 +80,45 @@ class TestTfds:
         )
         assert (train.num_examples, held_out.num_examples) == (24, 6)
         sources.check_disjoint(train, held_out)
+
+    def test_its_name_alone_is_enough(self, catalogue):
+        """Without ds_name, whose default is the embedded data set."""
+        source = self._open(catalogue, "train", ds_name="shapes")
+        assert source.name == "few_pictures/train"
+
+    def test_the_flowers_recipe_trains_and_evaluates_on_different_ones(
+        self, catalogue
+    ):
+        """tf_flowers has one split, as this one's `train`."""
+        recipe = config.load("efficientnetv2-b0", "tfflowersFt")
+        train, held_out = (
+            self._open(catalogue, split)
+            for split in (recipe.train.split, recipe.eval.split)
+        )
+        payloads = [
+            set(source.read(np.arange(source.num_examples)))
+            for source in (train, held_out)
+        ]
+        assert [len(some) for some in payloads] == [24, 6]
+        assert not payloads[0] & payloads[1]
+
+    def test_a_shard_that_lost_its_tail_is_read_to_there(self, catalogue):
+        (path,) = catalogue.glob("few_pictures/1.0.0/*-test.tfrecord-*")
+        data = path.read_bytes()
+        os.truncate(path, len(data) - 3)
+        try:
+            assert self._open(catalogue, "test").num_examples == 9
+        finally:
+            path.write_bytes(data)
+
+    def test_files_of_another_kind_are_an_error(self, catalogue, tmp_path):
+        shutil.copytree(catalogue, tmp_path, dirs_exist_ok=True)
+        info = tmp_path / "few_pictures" / "1.0.0" / "dataset_info.json"
+        text = info.read_text()
+        assert '"fileFormat": "tfrecord"' in text
+        info.write_text(text.replace('"tfrecord"', '"riegeli"'))
+        with pytest.raises(ValueError, match="prepared as tfrecord .* riegeli"):
+            self._open(tmp_path, "train")
 
     def test_records_in_the_folder_come_first(self, catalogue, records):
         assert self._open(records, "train").name == "mine/train"

@@ -49,14 +49,21 @@ def _has_records(data, split):
     )
 
 
-def _open(data, split):
-    if data.ds_name == "shapes":
-        return record_folder.open_records(
-            shapes.prepare(),
-            split,
-            name="shapes",
-            num_classes=data.num_classes,
+def _open_shapes(data, split):
+    if data.data_dir is not None:
+        raise ValueError(
+            "data.ds_name must be folder, csv, or a name for the TFRecords "
+            f"in data_dir={data.data_dir!r}. Received: 'shapes', which is "
+            "drawn and has no data_dir"
         )
+    return record_folder.open_records(
+        shapes.prepare(), split, name="shapes", num_classes=data.num_classes
+    )
+
+
+def _open(data, split):
+    if data.ds_name == "shapes" and not data.tfds_name:
+        return _open_shapes(data, split)
     if data.tfds_name and not _has_records(data, split):
         return tfds.open_tfds(
             data.tfds_name,

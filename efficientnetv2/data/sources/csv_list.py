@@ -1,32 +1,75 @@
 """Picture files named in a CSV, with a line `path,label` for each."""
 
 import csv
+import io
 import posixpath
 
 import tensorflow as tf
 
+from efficientnetv2.data.sources import splits
 from efficientnetv2.data.sources.files import FileSource
+from efficientnetv2.data.sources.stored_bytes import is_remote, read_text
 
 _TRAIN = "train"
 
 
 def _read_rows(path):
     """Rows (path, label) of a CSV; a first line `path,label` is none."""
-    with tf.io.gfile.GFile(path) as file:
-        lines = list(csv.reader(file.read().splitlines()))
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
     rows = []
-    for number, line in enumerate(lines, 1):
-        if not line or (number == 1 and line[0].strip().lower() == "path"):
-            continue
-        if len(line) != 2 or not all(text.strip() for text in line):
-            raise ValueError(
-                f"each line of {path} must be `path,label`. "
-                f"Received: {','.join(line)!r} in line {number}"
-            )
-        rows.append((line[0].strip(), line[1].strip()))
+    try:
+        for line in reader:
+            texts = [text.strip() for text in line]
+            is_heading = not rows and texts[:1] and texts[0].lower() == "path"
+            if not any(texts) or is_heading:
+                continue
+            if len(texts) != 2 or not all(texts):
+                raise ValueError(
+                    f"each line of {path} must be `path,label`. Received: "
+                    f"{','.join(line)!r} in line {reader.line_num}"
+                )
+            rows.append(tuple(texts))
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} must be a CSV: {error} in line {reader.line_num}"
+        ) from None
     if not rows:
         raise ValueError(f"{path} names no picture")
     return rows
+
+
+def find_list(data_dir, split):
+    """Finds the CSV of a split.
+
+    Args:
+        data_dir: Folder; may be remote.
+        split: Name of the list; the names of the evaluation split stand for
+            each other where just one of them is there.
+
+    Returns:
+        A path.
+
+    Raises:
+        ValueError: if it is not there.
+    """
+    there = {
+        name.removesuffix(".csv")
+        for name in tf.io.gfile.listdir(data_dir)
+        if name.endswith(".csv")
+    }
+    others = [name for name in splits.EVALUATION if name in there]
+    if split not in there and split in splits.EVALUATION and len(others) == 1:
+        split = others[0]
+    if split not in there:
+        raise ValueError(
+            f"data_dir must hold {split}.csv. Received: {data_dir!r}"
+        )
+    return posixpath.join(data_dir, f"{split}.csv")
+
+
+def _locate(data_dir, path):
+    """A picture's place: of its own, or below the folder."""
+    return path if is_remote(path) else posixpath.join(data_dir, path)
 
 
 def _sorted_labels(labels):
@@ -41,8 +84,9 @@ def open_csv(data_dir, split, *, name="csv", num_classes=None):
 
     Args:
         data_dir: Folder with <split>.csv and train.csv, whose labels are the
-            classes; may be remote. Paths in them are relative to it.
-        split: Name of the list.
+            classes; may be remote. Paths in them are absolute or relative to
+            it.
+        split: Name of the list, see `find_list`.
         name: The data set's name, for messages.
         num_classes: Number of classes, to be checked; None: as many as
             train.csv has labels.
@@ -53,15 +97,7 @@ def open_csv(data_dir, split, *, name="csv", num_classes=None):
     Raises:
         ValueError: if a list is absent or empty, or a label unknown.
     """
-    own, train = (
-        posixpath.join(data_dir, f"{stem}.csv") for stem in (split, _TRAIN)
-    )
-    for path in (own, train):
-        if not tf.io.gfile.exists(path):
-            raise ValueError(
-                f"data_dir must hold {posixpath.basename(path)}. "
-                f"Received: {data_dir!r}"
-            )
+    own, train = (find_list(data_dir, stem) for stem in (split, _TRAIN))
     rows = _read_rows(own)
     class_names = _sorted_labels({label for _, label in _read_rows(train)})
     if num_classes not in (None, len(class_names)):
@@ -78,7 +114,7 @@ def open_csv(data_dir, split, *, name="csv", num_classes=None):
             )
     return FileSource(
         f"{name}/{split}",
-        [posixpath.join(data_dir, path) for path, _ in rows],
+        [_locate(data_dir, path) for path, _ in rows],
         [numbers[label] for _, label in rows],
         class_names=class_names,
     )

@@ -30,7 +30,7 @@ class FileSource(Source):
         self.class_names = tuple(class_names)
         self.num_examples = len(self.paths)
         self._executor = None
-        if self.paths and is_remote(self.paths[0]):
+        if any(map(is_remote, self.paths)):
             self._executor = concurrent.futures.ThreadPoolExecutor(
                 _REMOTE_READS
             )

@@ -6,11 +6,11 @@ import posixpath
 
 import tensorflow as tf
 
+from efficientnetv2.data.sources import splits
 from efficientnetv2.data.sources.files import SUFFIXES, FileSource
 from efficientnetv2.data.sources.stored_bytes import is_remote
 
 _TRAIN = ("train", "training")
-_EVALUATION = ("eval", "validation", "val", "valid", "test")
 # One picture of so many goes to evaluation where no folder says which.
 _EVALUATION_EVERY = 10
 
@@ -47,7 +47,7 @@ def is_evaluation(file_name):
     Returns:
         True for one name in ten.
     """
-    digest = hashlib.sha256(file_name.encode()).digest()
+    digest = hashlib.sha256(os.fsencode(file_name)).digest()
     return int.from_bytes(digest[:8], "big") % _EVALUATION_EVERY == 0
 
 
@@ -59,8 +59,8 @@ def _find_split(data_dir, split):
         file's name).
     """
     there = {name.lower(): name for name in _subfolders(data_dir)}
-    wanted = _TRAIN if split in _TRAIN else _EVALUATION
-    if split not in (*_TRAIN, *_EVALUATION):
+    wanted = _TRAIN if split in _TRAIN else splits.EVALUATION
+    if split not in (*_TRAIN, *splits.EVALUATION):
         raise ValueError(
             f"split must be train or eval for a folder. Received: {split!r}"
         )
@@ -73,7 +73,7 @@ def _find_split(data_dir, split):
     own = next((there[name] for name in names if name in there), None)
     if own is None:  # only train/ is there
         return root, root, is_evaluation
-    if split in _TRAIN and not any(name in there for name in _EVALUATION):
+    if split in _TRAIN and not any(name in there for name in splits.EVALUATION):
         return root, root, lambda name: not is_evaluation(name)
     return root, posixpath.join(data_dir, own), lambda name: True
 
@@ -118,11 +118,16 @@ def open_folder(data_dir, split, *, name="folder", num_classes=None):
     for label, class_name in enumerate(class_names):
         folder = posixpath.join(root, class_name)
         pictures = _pictures(folder) if tf.io.gfile.isdir(folder) else []
-        if not pictures and root == class_root:
+        # A class may be absent in evaluation, but an empty folder is none.
+        if not pictures and (root == class_root or tf.io.gfile.isdir(folder)):
             raise ValueError(f"the folder {folder!r} holds no picture")
         wanted = [p for p in pictures if is_wanted(posixpath.basename(p))]
         paths += wanted
         labels += [label] * len(wanted)
     if not paths:
-        raise ValueError(f"no picture for split {split!r} in {root!r}")
+        raise ValueError(
+            f"no picture for split {split!r} in {root!r}; one name in "
+            f"{_EVALUATION_EVERY} is evaluated on where there is no folder "
+            "for it"
+        )
     return FileSource(f"{name}/{split}", paths, labels, class_names=class_names)

@@ -7,10 +7,9 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnetv2.data.sources import splits, tfrecords
+from efficientnetv2.data.sources.stored_bytes import read_text
 
 _LABEL_FILES = ("labels.txt", "classes.txt")
-# Data sets differ in what they call the split to evaluate on.
-_EVALUATION = ("validation", "val", "eval", "test")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|$)")
 
 
@@ -29,7 +28,8 @@ def find_files(data_dir, split):
     names = [
         name
         for name in tf.io.gfile.listdir(data_dir)
-        if not name.endswith((".json", ".txt", "/"))
+        if not name.startswith(".")
+        and not name.endswith((".json", ".txt", ".tmp", "/"))
     ]
 
     def called(word):
@@ -39,8 +39,8 @@ def find_files(data_dir, split):
         return sorted(name for name in names if shard.fullmatch(name))
 
     found = called(split)
-    if not found and split in _EVALUATION:
-        others = [rows for word in _EVALUATION if (rows := called(word))]
+    if not found and split in splits.EVALUATION:
+        others = [rows for word in splits.EVALUATION if (rows := called(word))]
         found = others[0] if len(others) == 1 else []
     return [posixpath.join(data_dir, name) for name in found]
 
@@ -81,9 +81,13 @@ def read_class_names(data_dir, num_classes):
     for name in _LABEL_FILES:
         path = posixpath.join(data_dir, name)
         if tf.io.gfile.exists(path):
-            with tf.io.gfile.GFile(path) as file:
-                lines = [line.strip() for line in file.read().splitlines()]
-            names = tuple(line for line in lines if line)
+            lines = read_text(path).rstrip().splitlines()
+            names = tuple(line.strip() for line in lines)
+            if not all(names):
+                raise ValueError(
+                    f"each line of {path} must name a class. Received: an "
+                    f"empty line {names.index('') + 1}"
+                )
             if num_classes not in (None, len(names)):
                 raise ValueError(
                     f"data.num_classes must be {len(names)}, as many as {path} "

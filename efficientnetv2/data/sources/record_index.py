@@ -15,6 +15,7 @@ from absl import logging
 
 from efficientnetv2.data import cache_folder
 from efficientnetv2.data.sources import record_scan
+from efficientnetv2.data.sources.stored_bytes import read_piece
 
 _THREADS = 16  # waiting for the disk or the network
 # The data's own checksums are looked at where all files are this small, bytes;
@@ -50,11 +51,16 @@ class RecordIndex:
         return row - int(np.searchsorted(self.files, self.files[row]))
 
 
+def _is_gzip(path, size):
+    return size > 2 and read_piece(path, 0, 2) == b"\x1f\x8b"
+
+
 def _index_file(path, size, checks):
     """Places, lengths and state of a file's records, and what to say of it."""
     offsets, lengths, rest = record_scan.scan(path, size)
     if not offsets:
-        raise ValueError(f"{path} holds no records ({size} bytes)")
+        kind = "a gzip file, " if _is_gzip(path, size) else ""
+        raise ValueError(f"{path} holds no records ({kind}{size} bytes)")
     sentence = None
     if rest:
         sentence = (
@@ -75,6 +81,8 @@ def _index_file(path, size, checks):
 def _stamp(path):
     """What tells whether a file is still the same: path, size and age."""
     status = tf.io.gfile.stat(path)
+    if status.is_directory:
+        raise ValueError(f"{path} must be a TFRecord file. Received: a folder")
     return path, int(status.length), int(status.mtime_nsec)
 
 

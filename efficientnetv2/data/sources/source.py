@@ -93,11 +93,16 @@ class Source(abc.ABC):
         try:
             encoded, _ = self.parse(payload, tf.constant(number, tf.int64))
         except tf.errors.OpError:
-            return "not a serialized example of this form"
+            encoded = b""
         if encoded == b"":
-            return "no picture in it, or its label out of range"
+            return self._why_unusable(payload)
         try:
             decoding.decode(encoded)
         except tf.errors.OpError:
             return "not a picture that can be decoded"
         return None
+
+    def _why_unusable(self, payload):
+        """Why `parse` finds no picture in a payload: a few words."""
+        del payload
+        return "no picture in it"

@@ -12,6 +12,8 @@ import re
 
 import numpy as np
 
+# Data sets differ in what they call the split to evaluate on.
+EVALUATION = ("eval", "validation", "val", "valid", "test")
 _PART = re.compile(r"(\w[\w.-]*)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
 _MINIVAL_EVERY = 128
 

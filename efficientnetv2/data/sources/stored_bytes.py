@@ -90,8 +90,29 @@ def read_file(path):
         raise OSError(str(error)) from None
 
 
+def read_text(path):
+    """Reads a text file, local or remote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A string, without the mark that some programs put before it.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no text in UTF-8.
+    """
+    try:
+        return read_file(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be text in UTF-8; byte {error.start} is not"
+        ) from None
+
+
 def read_piece(path, offset, length):
-    """Reads a piece of a remote file.
+    """Reads a piece of a file, local or remote, that need not stay open.
 
     Args:
         path: The file.

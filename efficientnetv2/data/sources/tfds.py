@@ -1,7 +1,7 @@
 """Data sets of the TensorFlow Datasets catalogue, read as TFRecords."""
 
 import difflib
-import posixpath
+import os
 
 from efficientnetv2.data.sources import tfrecords
 
@@ -44,6 +44,12 @@ def _builder(tfds_name, data_dir):
                 f"{tfds_name} cannot be prepared by TensorFlow Datasets: "
                 f"{_first_line(error)}"
             ) from error
+    kept = builder.info.file_format
+    if kept is not None and kept.value != "tfrecord":
+        raise ValueError(
+            f"{tfds_name} must be prepared as tfrecord in "
+            f"{builder.data_path}. Received: {kept.value}"
+        )
     return builder
 
 
@@ -98,7 +104,7 @@ def open_tfds(
                 f"{tfds_name}. Received: {stored!r}"
             )
         parts = info.splits[stored].file_instructions
-        return [posixpath.normpath(part.filename) for part in parts]
+        return [os.fspath(part.filename) for part in parts]
 
     return tfrecords.open_split(
         split,

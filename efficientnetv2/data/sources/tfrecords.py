@@ -108,7 +108,8 @@ class RecordSource(Source):
         parts = np.split(offsets, first)
         return dict(zip(self.index.paths, parts, strict=True))
 
-    def parse(self, payload, number):
+    def _take_apart(self, payload):
+        """The encoded picture and the label as stored, or [k] labels."""
         form = self.record_format
         kind = tf.io.VarLenFeature if form.multi_label else _one_number
         features = tf.io.parse_single_example(
@@ -119,13 +120,16 @@ class RecordSource(Source):
             },
         )
         label = features[form.label_key]
-        if form.multi_label:
-            label = label.values
-        label -= form.label_offset
+        label = label.values if form.multi_label else label
+        return features[form.encoded_key], label
+
+    def parse(self, payload, number):
+        encoded, label = self._take_apart(payload)
+        label -= self.record_format.label_offset
         inside = (label >= 0) & (label < self.num_classes)
         label = tf.cast(tf.where(inside, label, 0), tf.int32)
         good = tf.reduce_all(inside)
-        if form.multi_label:
+        if self.multi_label:
             good &= tf.size(label) > 0
             label = tf.math.bincount(
                 label,
@@ -135,7 +139,7 @@ class RecordSource(Source):
             )
             label = tf.minimum(label, 1.0)  # [classes]
             label = tf.ensure_shape(label, [self.num_classes])
-        return tf.where(good, features[form.encoded_key], ""), label
+        return tf.where(good, encoded, ""), label
 
     def place(self, number):
         row = int(self.rows[number])
@@ -146,6 +150,22 @@ class RecordSource(Source):
         if not self.index.good[self.rows[number]]:
             return "does not fit its checksum"
         return super().explain(number)
+
+    def _why_unusable(self, payload):
+        form = self.record_format
+        try:
+            _, labels = self._take_apart(payload)
+        except tf.errors.OpError:
+            return (
+                f"not a serialized example with {form.encoded_key} and "
+                f"{'' if form.multi_label else 'one '}{form.label_key}"
+            )
+        first, end = form.label_offset, form.label_offset + self.num_classes
+        labels = labels.numpy().reshape(-1).tolist()
+        outside = [label for label in labels if not first <= label < end]
+        if outside:
+            return f"its label {outside[0]} is not in {first}..{end - 1}"
+        return "no picture in it" if labels else "no label in it"
 
 
 def _one_number(kind):
