@@ -68,7 +68,7 @@ class TestDamagedRecords:
 
     def test_a_folder_that_is_called_like_a_shard_is_an_error(self, records):
         (records / "train-old").mkdir()
-        with pytest.raises(ValueError, match="train-old must be a TFRecord"):
+        with pytest.raises(IsADirectoryError, match="train-old"):
             small_data.open_source(records)
 
     def test_a_missing_shard_is_said(self, records, caplog):

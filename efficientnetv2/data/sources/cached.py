@@ -1,7 +1,11 @@
 """Keeps the payloads of a slow source in memory or on the local disk."""
 
+import concurrent.futures
+import errno
 import fcntl
 import hashlib
+import itertools
+import math
 import os
 import threading
 import zlib
@@ -10,7 +14,11 @@ import numpy as np
 from absl import logging
 
 from efficientnetv2.data import cache_folder
+from efficientnetv2.data.sources import stored_bytes
 from efficientnetv2.data.sources.source import Source
+
+_VERSION = 2  # of what lies on the disk
+_STATS_AT_ONCE = 64  # of remote files: each waits for the network
 
 
 class CachedSource(Source):
@@ -79,62 +87,98 @@ class Memory:
 class Disk:
     """Payloads in a file of the cache folder, kept from run to run.
 
+    A process that is killed, at whatever moment, leaves a cache in which each
+    payload is whole or not there.
+
     Args:
         folder: A local folder, this source's own. One process writes to it;
             others that use it at the same time only read.
         num_examples: Number of examples.
+
+    Raises:
+        OSError: if the folder cannot be written.
     """
 
     def __init__(self, folder, num_examples):
         os.makedirs(folder, exist_ok=True)
         self._lock = threading.Lock()
-        self._data = os.open(
+        descriptor = os.open(
             os.path.join(folder, "payloads"), os.O_RDWR | os.O_CREAT, 0o644
         )
+        self._data = os.fdopen(descriptor, "r+b", buffering=0)
         try:
-            fcntl.flock(self._data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._writes = True
         except OSError:
             self._writes = False
-        places = os.path.join(folder, "places")
-        if not os.path.exists(places):
-            with open(places, "ab") as file:
-                file.truncate(num_examples * 24)
-        # Place + 1, length and checksum of each payload; 0: not here.
-        self._places = np.memmap(
-            places, np.int64, "r+", shape=(num_examples, 3)
+        self._places = self._open_places(
+            os.path.join(folder, "places"), (num_examples, 3)
         )
+
+    def _open_places(self, path, shape):
+        """Place, length and checksum of each payload; length 0: not here."""
+        size = 8 * math.prod(shape)
+        is_whole = os.path.exists(path) and os.path.getsize(path) == size
+        if not is_whole and not self._writes:
+            return np.zeros(shape, np.int64)  # the other one is about to
+        if not is_whole:
+            self._data.truncate(0)
+            # Zeros, not a hole: a disk found full later on would be fatal.
+            with open(f"{path}.tmp", "wb") as file:
+                file.write(bytes(size))
+            os.replace(f"{path}.tmp", path)
+        mode = "r+" if self._writes else "r"
+        return np.memmap(path, np.int64, mode, shape=shape)
 
     def get(self, number):
         """The payload of an example, or None."""
         place, length, checksum = self._places[number].tolist()
-        if not place:
+        descriptor = self._data.fileno()
+        end = os.fstat(descriptor).st_size
+        if not (0 < length <= end and 0 <= place <= end - length):
             return None
-        payload = os.pread(self._data, length, place - 1)
-        # A machine that went down may have written the one and not the other.
+        payload = os.pread(descriptor, length, place)
+        # Of a writer at work or a machine that went down, the one may be on
+        # the disk and the other not.
         return payload if zlib.crc32(payload) == checksum else None
 
     def put(self, number, payload):
         """Keeps the payload of an example."""
         if not self._writes:
             return
+        descriptor = self._data.fileno()
         try:
             with self._lock:
-                place = os.lseek(self._data, 0, os.SEEK_END)
-                os.pwrite(self._data, payload, place)
+                place = os.lseek(descriptor, 0, os.SEEK_END)
+                if os.pwrite(descriptor, payload, place) < len(payload):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._writes = False
             logging.warning("the disk cache takes no more: %s", error)
             return
-        self._places[number] = place + 1, len(payload), zlib.crc32(payload)
+        self._places[number] = place, len(payload), zlib.crc32(payload)
 
 
 def _fingerprint(source):
-    """What tells one source's numbers from another's."""
-    digest = hashlib.sha256(str(source.num_examples).encode())
-    for path, places in source.files().items():
-        digest.update(path.encode() + b"\0" + places.tobytes())
+    """What tells one source's numbers from another's, or its data changed."""
+    files = source.files()
+    paths = iter(files)
+    digest = hashlib.sha256(repr((_VERSION, source.num_examples)).encode())
+    with concurrent.futures.ThreadPoolExecutor(_STATS_AT_ONCE) as executor:
+        while some := tuple(itertools.islice(paths, _STATS_AT_ONCE * 16)):
+            # A thread for a local file would cost more than it saves.
+            remote = any(map(stored_bytes.is_remote, some))
+            stamps = (executor.map if remote else map)(_stamp, some)
+            for path, stamp in zip(some, stamps, strict=True):
+                digest.update(repr(stamp).encode() + files[path].tobytes())
     return digest.hexdigest()[:32]
+
+
+def _stamp(path):
+    try:
+        return stored_bytes.stamp(path)
+    except OSError:
+        return path, "cannot be read"
 
 
 def wrap(source, cache):

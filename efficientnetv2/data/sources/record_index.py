@@ -15,7 +15,7 @@ from absl import logging
 
 from efficientnetv2.data import cache_folder
 from efficientnetv2.data.sources import record_scan
-from efficientnetv2.data.sources.stored_bytes import read_piece
+from efficientnetv2.data.sources.stored_bytes import read_piece, stamp
 
 _THREADS = 16  # waiting for the disk or the network
 # The data's own checksums are looked at where all files are this small, bytes;
@@ -78,14 +78,6 @@ def _index_file(path, size, checks):
     )
 
 
-def _stamp(path):
-    """What tells whether a file is still the same: path, size and age."""
-    status = tf.io.gfile.stat(path)
-    if status.is_directory:
-        raise ValueError(f"{path} must be a TFRecord file. Received: a folder")
-    return path, int(status.length), int(status.mtime_nsec)
-
-
 def _cached_path(stamps):
     digest = hashlib.sha256(repr((_VERSION, stamps)).encode()).hexdigest()
     name = f"{digest[:32]}.npz"
@@ -140,7 +132,7 @@ def build(paths):
         ValueError: if a file holds no record.
     """
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as executor:
-        stamps = tuple(executor.map(_stamp, paths))
+        stamps = tuple(executor.map(stamp, paths))
         kept = _cached_path(stamps)
         arrays = _read_cached(kept)
         if arrays is None:

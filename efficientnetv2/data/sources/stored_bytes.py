@@ -1,7 +1,9 @@
 """Reads files and pieces of files from many threads."""
 
 import collections
+import errno
 import os
+import stat
 import threading
 
 import tensorflow as tf
@@ -88,6 +90,34 @@ def read_file(path):
             return file.read()
     except tf.errors.OpError as error:
         raise OSError(str(error)) from None
+
+
+def stamp(path):
+    """What tells whether a file is still the same.
+
+    Args:
+        path: The file, local or remote.
+
+    Returns:
+        (path, size in bytes, time of its last change in ns).
+
+    Raises:
+        OSError: if it is not there, or is a folder.
+    """
+    if is_remote(path):
+        try:
+            status = tf.io.gfile.stat(path)
+        except tf.errors.OpError as error:
+            raise OSError(str(error)) from None
+        is_folder = status.is_directory
+        size, changed = int(status.length), int(status.mtime_nsec)
+    else:
+        status = os.stat(path)  # there may be a million files
+        is_folder = stat.S_ISDIR(status.st_mode)
+        size, changed = status.st_size, status.st_mtime_ns
+    if is_folder:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return path, size, changed
 
 
 def read_text(path):
