@@ -40,6 +40,7 @@ EXTRAS["test"] = [
     "pytest>=8.0,<10",
     "ruff>=0.9,<1",
     "setuptools>=77,<81",  # builds the wheel that the tests look into
+    *EXTRAS["datasets"],
     *EXTRAS["hub"],
     *EXTRAS["report"],
 ]
