@@ -8,15 +8,10 @@ import importlib
 import os
 import pathlib
 import re
-import sys
 from typing import NamedTuple
 
-from efficientnetv2 import command_line, config, startup
+from efficientnetv2 import command_line, config, entry_point, startup
 from efficientnetv2.config_types import nearest
-
-INTERRUPTED = 130  # exit code after ctrl-C: 128 + SIGINT
-_PIPE_CLOSED = 141  # 128 + SIGPIPE, as `| head` ends other programs
-_TENSORFLOW_ERROR = "tensorflow.python.framework.errors_impl.OpError"
 
 
 class Mode(NamedTuple):
@@ -222,25 +217,6 @@ def _run(argv):
     return result if isinstance(result, int) else 0
 
 
-def _describe(error):
-    """One line about what a user can mend; None for an error of ours."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename is not None else ""
-        return f"{error.strerror}{where}"
-    if isinstance(error, (ValueError, OSError)):
-        return text or type(error).__name__
-    if isinstance(error, ModuleNotFoundError):
-        package = (error.name or "").partition(".")[0]
-        if package == "efficientnetv2":
-            return None
-        return f"the package {package!r} is not installed"
-    names = {f"{c.__module__}.{c.__qualname__}" for c in type(error).__mro__}
-    if _TENSORFLOW_ERROR in names:
-        return f"{text} (--debug shows where)"
-    return None
-
-
 def main(argv):
     """Runs the app.
 
@@ -250,20 +226,4 @@ def main(argv):
     Returns:
         The exit code: 0; 1 after an error; 130 after ctrl-C; or the mode's.
     """
-    try:
-        code = _run(argv)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print("\nInterrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever reads has gone; what is still buffered must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
-    except Exception as error:
-        line = _describe(error)
-        if line is None or "--debug" in argv:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        return 1
+    return entry_point.run(_run, argv)

@@ -18,7 +18,7 @@ FLOORS = {
     "L0, plain Python": """
         registration startup block_spec architecture variants scaling
         config_types config_rules config_schema config_layers config
-        progressive
+        entry_point progressive stop_signals
     """,
     "L1, leaves": """
         storage noise normalization layers hub_layer schedules
@@ -28,13 +28,13 @@ FLOORS = {
     """,
     "L2, assemblies": """
         model checkpoint_files checkpoint_writer checkpoint weights zoo
-        distribute data.cache_folder data.drawing data.shapes data.order
-        data.broken data.sources data.reading data.pipeline
+        distribute workers data.cache_folder data.drawing data.shapes
+        data.order data.broken data.sources data.reading data.pipeline
     """,
     "L3, the work": """
-        event_file metrics_log report model_dir train_step evaluate
-        train_setup train_data train predict benchmark search experiments demo
-        command_line app
+        event_file metrics_log run_summary report model_dir train_step
+        evaluate train_setup train_state train_data train_loop train predict
+        benchmark search experiments demo command_line app
     """,
 }
 ROOMS = [room for rooms in FLOORS.values() for room in rooms.split()]
