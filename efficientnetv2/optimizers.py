@@ -1,4 +1,4 @@
-"""Optimizers by name, and the RMSProp of the original on its own kernel."""
+"""Optimizers by name; RMSProp as the original's, and Adam, on their kernels."""
 
 import difflib
 import re
@@ -114,13 +114,42 @@ class SGD(ReplicaUpdates, keras.optimizers.SGD):
     """Keras's SGD with the additions of `ReplicaUpdates`."""
 
 
+class _AdamKernel(ReplicaUpdates):
+    """Mixed into Keras's Adam: on TensorFlow a variable's update is one op."""
+
+    def _update_own_copies(self, gradients, variables, learning_rate):
+        if self.amsgrad:  # the kernel has none
+            super()._update_own_copies(gradients, variables, learning_rate)
+            return
+        import tensorflow as tf
+
+        self._decay_own_copies(variables, learning_rate)
+        step = ops.cast(self.iterations + 1, "float32")
+        powers = self.beta_1**step, self.beta_2**step
+        for gradient, variable in zip(gradients, variables, strict=True):
+            index = self._get_variable_index(variable)
+            dtype = variable.dtype
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.value.handle,
+                m=self._momentums[index].value.handle,
+                v=self._velocities[index].value.handle,
+                beta1_power=tf.cast(powers[0], dtype),
+                beta2_power=tf.cast(powers[1], dtype),
+                lr=tf.cast(self._rate(variable, learning_rate), dtype),
+                beta1=tf.constant(self.beta_1, dtype),
+                beta2=tf.constant(self.beta_2, dtype),
+                epsilon=tf.constant(self.epsilon, dtype),
+                grad=tf.cast(gradient, dtype),
+            )
+
+
 @keras.saving.register_keras_serializable("efficientnetv2")
-class Adam(ReplicaUpdates, keras.optimizers.Adam):
+class Adam(_AdamKernel, keras.optimizers.Adam):
     """Keras's Adam with the additions of `ReplicaUpdates`."""
 
 
 @keras.saving.register_keras_serializable("efficientnetv2")
-class AdamW(ReplicaUpdates, keras.optimizers.AdamW):
+class AdamW(_AdamKernel, keras.optimizers.AdamW):
     """Keras's AdamW with the additions of `ReplicaUpdates`."""
 
 
