@@ -28,8 +28,9 @@ FLOORS = {
     """,
     "L2, assemblies": """
         model checkpoint_files checkpoint_writer checkpoint weights zoo
-        distribute workers data.cache_folder data.drawing data.shapes
-        data.order data.broken data.sources data.reading data.pipeline
+        distribute workers data.cache_folder data.drawing
+        data.record_example data.shapes data.order data.broken data.sources
+        data.reading data.pipeline data.convert data.service
     """,
     "L3, the work": """
         event_file metrics_log run_summary report model_dir train_step

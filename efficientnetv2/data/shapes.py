@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from efficientnetv2.data import cache_folder, drawing
+from efficientnetv2.data import cache_folder, drawing, record_example
 
 NUM_EXAMPLES = {"train": 4000, "validation": 1000}
 CLASS_NAMES = drawing.CLASS_NAMES
@@ -31,24 +31,6 @@ def _file_name(split, shard):
     return f"{split}-{shard:05d}-of-{_SHARDS[split]:05d}"
 
 
-def _example(jpeg, label, height, width):
-    def ints(*values):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-    def text(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    features = {
-        "image/encoded": text(jpeg),
-        "image/format": text(b"JPEG"),
-        "image/height": ints(height),
-        "image/width": ints(width),
-        "image/class/label": ints(label + 1),
-        "image/class/text": text(CLASS_NAMES[label].encode()),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features))
-
-
 def _draw_examples(split, group):
     """Serialized examples number group * 50 to group * 50 + 49 of a split."""
     # The split is part of the seed, so no picture is in both.
@@ -61,8 +43,15 @@ def _draw_examples(split, group):
     examples = []
     for image, label in zip(images, labels.tolist(), strict=True):
         jpeg = tf.io.encode_jpeg(image, quality=int(rng.integers(*_QUALITY)))
-        example = _example(jpeg.numpy(), label, height, width)
-        examples.append(example.SerializeToString())
+        examples.append(
+            record_example.serialize(
+                jpeg.numpy(),
+                label,
+                text=CLASS_NAMES[label],
+                height=height,
+                width=width,
+            )
+        )
     return examples
 
 

@@ -1,10 +1,8 @@
 """Keeps the payloads of a slow source in memory or on the local disk."""
 
-import concurrent.futures
 import errno
 import fcntl
 import hashlib
-import itertools
 import math
 import os
 import threading
@@ -18,7 +16,6 @@ from efficientnetv2.data.sources import stored_bytes
 from efficientnetv2.data.sources.source import Source
 
 _VERSION = 2  # of what lies on the disk
-_STATS_AT_ONCE = 64  # of remote files: each waits for the network
 
 
 class CachedSource(Source):
@@ -162,23 +159,10 @@ class Disk:
 def _fingerprint(source):
     """What tells one source's numbers from another's, or its data changed."""
     files = source.files()
-    paths = iter(files)
     digest = hashlib.sha256(repr((_VERSION, source.num_examples)).encode())
-    with concurrent.futures.ThreadPoolExecutor(_STATS_AT_ONCE) as executor:
-        while some := tuple(itertools.islice(paths, _STATS_AT_ONCE * 16)):
-            # A thread for a local file would cost more than it saves.
-            remote = any(map(stored_bytes.is_remote, some))
-            stamps = (executor.map if remote else map)(_stamp, some)
-            for path, stamp in zip(some, stamps, strict=True):
-                digest.update(repr(stamp).encode() + files[path].tobytes())
+    for stamp in stored_bytes.stamps(files):
+        digest.update(repr(stamp).encode() + files[stamp[0]].tobytes())
     return digest.hexdigest()[:32]
-
-
-def _stamp(path):
-    try:
-        return stored_bytes.stamp(path)
-    except OSError:
-        return path, "cannot be read"
 
 
 def wrap(source, cache):

@@ -38,6 +38,15 @@ def _read_rows(path):
     return rows
 
 
+def list_names(data_dir):
+    """Names of the lists in a folder: the files' without `.csv`; a set."""
+    return {
+        name.removesuffix(".csv")
+        for name in tf.io.gfile.listdir(data_dir)
+        if name.endswith(".csv") and not name.startswith(".")
+    }
+
+
 def find_list(data_dir, split):
     """Finds the CSV of a split.
 
@@ -52,11 +61,7 @@ def find_list(data_dir, split):
     Raises:
         ValueError: if it is not there.
     """
-    there = {
-        name.removesuffix(".csv")
-        for name in tf.io.gfile.listdir(data_dir)
-        if name.endswith(".csv")
-    }
+    there = list_names(data_dir)
     others = [name for name in splits.EVALUATION if name in there]
     if split not in there and split in splits.EVALUATION and len(others) == 1:
         split = others[0]

@@ -51,6 +51,12 @@ def is_evaluation(file_name):
     return int.from_bytes(digest[:8], "big") % _EVALUATION_EVERY == 0
 
 
+def evaluation_folders(data_dir):
+    """Names of the folders to evaluate on that are there, as splits."""
+    there = {name.lower() for name in _subfolders(data_dir)}
+    return [name for name in splits.EVALUATION if name in there]
+
+
 def _find_split(data_dir, split):
     """The folders of classes and what is asked of a picture's name.
 

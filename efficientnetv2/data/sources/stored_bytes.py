@@ -1,7 +1,9 @@
 """Reads files and pieces of files from many threads."""
 
 import collections
+import concurrent.futures
 import errno
+import itertools
 import os
 import stat
 import threading
@@ -9,6 +11,7 @@ import threading
 import tensorflow as tf
 
 _OPEN_FILES = 128  # most systems allow a process 1024
+_STATS_AT_ONCE = 64  # of remote files: each waits for the network
 
 
 def is_remote(path):
@@ -118,6 +121,30 @@ def stamp(path):
     if is_folder:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return path, size, changed
+
+
+def stamps(paths):
+    """`stamp` of many files, one after the other.
+
+    Args:
+        paths: The files, local or remote.
+
+    Yields:
+        The stamps in order; (path, 0, 0) of a file that is not there.
+    """
+    paths = iter(paths)
+    with concurrent.futures.ThreadPoolExecutor(_STATS_AT_ONCE) as executor:
+        while some := tuple(itertools.islice(paths, _STATS_AT_ONCE * 16)):
+            # A thread for a local file would cost more than it saves.
+            run = executor.map if any(map(is_remote, some)) else map
+            yield from run(_stamp_or_none, some)
+
+
+def _stamp_or_none(path):
+    try:
+        return stamp(path)
+    except OSError:
+        return path, 0, 0
 
 
 def read_text(path):

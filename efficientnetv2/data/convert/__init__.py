@@ -1,0 +1,1 @@
+"""Pictures in folders or in a CSV become TFRecords: `python -m`'s rooms."""
