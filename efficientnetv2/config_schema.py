@@ -148,6 +148,8 @@ class RuntimeConfig:
     mixed_precision: Literal["bfloat16", "float16"] | None = None
     # Training steps inside one compiled call.
     iterations_per_loop: int = 1
+    # Whether XLA compiles the training step. None: on one GPU.
+    jit_compile: bool | None = None
     # Steps from one line of figures to the next.
     log_step_count_steps: int = 64
     # Steps from one checkpoint to the next. None: by time and stage only.

@@ -13,12 +13,24 @@ def _tf_config_workers():
     if not text:
         return 0
     try:
-        cluster = json.loads(text)["cluster"]
-        return len(cluster.get("worker", ())) + len(cluster.get("chief", ()))
+        found = json.loads(text)
+        cluster, task = found["cluster"], found.get("task", {})
+        jobs = {job: len(cluster.get(job, ())) for job in ("chief", "worker")}
+        place = task.get("type"), task.get("index")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
             f"TF_CONFIG must be JSON with the key 'cluster'. Received: {text!r}"
         ) from None
+    if place[0] == "evaluator":  # a process that evaluates by itself
+        return 0
+    count = sum(jobs.values())
+    known = [(job, i) for job in jobs for i in range(jobs[job])]
+    if count > 1 and place not in known:
+        raise ValueError(
+            "TF_CONFIG must hold a task of its cluster, a chief or a worker. "
+            f"Received: {place[0]} {place[1]} of {jobs}"
+        )
+    return count
 
 
 def strategy(name=None, *, tpu=None, gcp_project=None, tpu_zone=None):
@@ -57,7 +69,7 @@ def strategy(name=None, *, tpu=None, gcp_project=None, tpu_zone=None):
     if name == "multiworker":
         if not _tf_config_workers():
             raise ValueError("strategy 'multiworker' needs TF_CONFIG to be set")
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker_strategy()
     if name == "tpu":
         return _tpu_strategy(tpu, gcp_project, tpu_zone)
     near = difflib.get_close_matches(str(name), STRATEGIES, n=1)
@@ -66,6 +78,19 @@ def strategy(name=None, *, tpu=None, gcp_project=None, tpu_zone=None):
         f"strategy must be one of {', '.join(STRATEGIES)}. "
         f"Received: {name!r}{hint}"
     )
+
+
+def _multi_worker_strategy():
+    import tensorflow as tf
+
+    print(f"Waiting for {_tf_config_workers()} workers", flush=True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        reason = str(error).splitlines()[0]
+        raise ConnectionError(
+            f"the workers that TF_CONFIG names do not come together: {reason}"
+        ) from None
 
 
 def _tpu_strategy(tpu, gcp_project, tpu_zone):
@@ -83,12 +108,52 @@ def _tpu_strategy(tpu, gcp_project, tpu_zone):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def per_replica_batch(batch_size, strategy):
+def strategy_of(runtime):
+    """`strategy` for the section `runtime` of a config.
+
+    Args:
+        runtime: A `config_schema.RuntimeConfig`.
+
+    Returns:
+        A `tf.distribute.Strategy`.
+
+    Raises:
+        ValueError: as `strategy` does.
+    """
+    return strategy(
+        runtime.strategy,
+        tpu=runtime.tpu,
+        gcp_project=runtime.gcp_project,
+        tpu_zone=runtime.tpu_zone,
+    )
+
+
+def is_tpu(strategy):
+    """Whether a strategy's replicas are TPU cores."""
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def wants_xla(strategy):
+    """Whether the training step is best compiled by XLA: on one GPU.
+
+    On a CPU it is slower, a TPU compiles by itself, and several GPUs would
+    need collectives inside the compiled code.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_logical_devices("GPU")
+    return bool(gpus) and strategy.num_replicas_in_sync == 1
+
+
+def per_replica_batch(batch_size, strategy, *, in_pairs=False):
     """Examples of a global batch that each replica takes.
 
     Args:
-        batch_size: Global batch, >= 1.
+        batch_size: Global batch, train.batch_size, >= 1.
         strategy: A `tf.distribute.Strategy`.
+        in_pairs: Whether a replica's examples are mixed in pairs.
 
     Returns:
         An int.
@@ -99,7 +164,13 @@ def per_replica_batch(batch_size, strategy):
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
-            f"batch_size must be a multiple of the {replicas} replicas. "
+            f"train.batch_size must be a multiple of the {replicas} replicas. "
+            f"Received: {batch_size}"
+        )
+    if in_pairs and batch_size // replicas % 2:
+        raise ValueError(
+            f"train.batch_size must be a multiple of {2 * replicas}: mixup and "
+            f"CutMix mix pairs on each of the {replicas} replicas. "
             f"Received: {batch_size}"
         )
     return batch_size // replicas

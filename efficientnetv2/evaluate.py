@@ -11,6 +11,7 @@ from efficientnetv2 import distribute, losses
 from efficientnetv2 import model_dir as model_dir_lib
 from efficientnetv2.data import pipeline, sources
 from efficientnetv2.train_step import dense_labels
+from efficientnetv2.workers import Workers
 
 _NAMED = 5  # broken examples, in the log
 
@@ -23,24 +24,31 @@ class Evaluator:
         config: The `Config`.
         source: The split, a source of `data.sources`.
         strategy: A `tf.distribute.Strategy`.
+        workers: Its `workers.Workers`; each evaluates its part.
         style: Normalisation, a style of `data.preprocess`; None: the config's.
     """
 
-    def __init__(self, model, config, source, *, strategy, style=None):
+    def __init__(self, model, config, source, *, strategy, workers, style=None):
         self.model = model
         self.config = config
         self.source = source
         self.strategy = strategy
+        self.workers = workers
         self.style = style or config.data.preprocessing
         self._sums = tf.function(self._distributed, reduce_retracing=True)
 
-    def run(self):
+    def run(self, *, stop=None):
         """Evaluates once.
+
+        Args:
+            stop: Function without arguments, asked between the batches; True
+                breaks off.
 
         Returns:
             A dict: `loss` (without L2 and label smoothing), `accuracy` and
             `top5_accuracy` in [0, 1], `examples`, `broken` (examples that
-            could not be read; the first ones are named in the log).
+            could not be read; the first ones are named in the log). None if
+            it was broken off.
 
         Raises:
             ValueError: if no example could be read.
@@ -48,19 +56,28 @@ class Evaluator:
         limit = self.config.eval.steps
         totals, read = None, []
         for batch in _distribute(
-            _noting(self._batches(), read), self.strategy, limit=limit
+            _noting(self._batches(), read),
+            self.strategy,
+            replicas=self.workers.replicas,
+            limit=limit,
         ):
             sums = self._sums(batch)
             totals = sums if totals is None else totals + sums
+            if stop is not None and stop():
+                return None
         if totals is None or totals[0] == 0:
             raise ValueError(f"no example of {self.source.name} can be read")
         examples, loss, top1, top5 = totals.numpy().tolist()
+        broken = 0
+        if limit is None:
+            self._name_broken(read)
+            broken = self.source.num_examples - int(examples)
         return {
             "loss": loss / examples,
             "accuracy": top1 / examples,
             "top5_accuracy": top5 / examples,
             "examples": int(examples),
-            "broken": self._name_broken(read) if limit is None else 0,
+            "broken": broken,
         }
 
     def _batches(self):
@@ -70,18 +87,22 @@ class Evaluator:
             batch_size=math.ceil(self.config.eval.batch_size / replicas),
             image_size=self.config.eval.isize,
             style=self.style,
+            host_index=self.workers.index,
+            num_hosts=self.workers.count,
         )
 
     def _name_broken(self, read):
-        """Names the first examples that were not read; returns their number."""
-        broken = np.setdiff1d(
-            np.arange(self.source.num_examples), np.concatenate(read)
+        """Names the first examples of this worker that were not read."""
+        total, workers = self.source.num_examples, self.workers
+        own = np.arange(
+            total * workers.index // workers.count,
+            total * (workers.index + 1) // workers.count,
         )
+        broken = np.setdiff1d(own, np.concatenate(read))
         for number in broken[:_NAMED].tolist():
             reason = self.source.explain(number) or "fails in preprocessing"
             place = self.source.place(number)
             logging.warning("left out, %s: %s", place, reason)
-        return len(broken)
 
     def _distributed(self, batch):
         sums = self.strategy.run(self._replica, args=(batch,))
@@ -120,13 +141,12 @@ def _noting(batches, read):
         yield batch
 
 
-def _distribute(batches, strategy, *, limit=None):
-    """Deals batches out to the replicas; a missing last one weighs nothing."""
-    replicas = strategy.num_replicas_in_sync
+def _distribute(batches, strategy, *, replicas, limit=None):
+    """Deals batches to a worker's replicas; a missing one weighs nothing."""
     group = []
 
     def value(context):
-        return group[context.replica_id_in_sync_group]
+        return group[context.replica_id_in_sync_group % replicas]
 
     for batch in batches:
         group.append(batch)
@@ -154,11 +174,11 @@ def evaluate_run(config, model_dir, *, weights=None):
     Returns:
         The figures, see `Evaluator.run`; they are printed too.
     """
+    strategy = distribute.strategy_of(config.runtime)  # before any operation
     source = sources.open_source(config.data, config.eval.split)
     classes = config.data.num_classes or source.num_classes
     data = dataclasses.replace(config.data, num_classes=classes)
     config = dataclasses.replace(config, data=data)
-    strategy = distribute.strategy(config.runtime.strategy)
     with strategy.scope():
         if weights:
             trained = model_dir_lib.from_weights(config, weights)
@@ -174,6 +194,7 @@ def evaluate_run(config, model_dir, *, weights=None):
         config,
         source,
         strategy=strategy,
+        workers=Workers(strategy),
         style=trained.style,
     )
     figures = evaluator.run()

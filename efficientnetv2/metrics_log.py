@@ -5,6 +5,7 @@ import math
 import sys
 import time
 
+import numpy as np
 import tqdm
 
 from efficientnetv2 import event_file, storage
@@ -128,6 +129,11 @@ class MetricsLog:
             self._file.close()
             self._board.close()
 
+    @property
+    def wants_images(self):
+        """Whether `images` shows them to anybody."""
+        return not self._silent
+
     def say(self, line):
         """Prints a line, above the bar if there is one."""
         if self._terminal:
@@ -175,24 +181,36 @@ class MetricsLog:
         self._images = 0
         self._since = time.perf_counter()
 
-    def step(self, step, figures, *, images, epoch, learning_rate, last=False):
-        """Takes the figures of one step.
+    def step(
+        self,
+        step,
+        figures,
+        *,
+        images,
+        epoch,
+        learning_rate,
+        steps=1,
+        last=False,
+    ):
+        """Takes the figures of one step, or of some that were one call.
 
         Args:
             step: Global step after it.
-            figures: Dict of scalar tensors; read only when a row is due, so
-                that an asynchronous device need not be waited for.
-            images: Examples in the step.
+            figures: Dict of tensors, scalars or [steps]; read only when a row
+                is due, so that an asynchronous device need not be waited for.
+                `bad` is 1 for a step that was skipped.
+            images: Examples in all of them.
             epoch: Epoch of the step.
             learning_rate: Function without arguments that gives it.
+            steps: How many; no border of `every` lies between them.
             last: Whether a row is due now.
         """
         self._pending.append(figures)
         self._images += images
-        self._bar.update(1)
+        self._bar.update(steps)
         if step % self.every and not last and step != self.end_step:
             return
-        means = _means(self._pending)  # waits for the device
+        means, skipped = _summary(self._pending)  # waits for the device
         seconds = max(time.perf_counter() - self._since, 1e-9)
         row = {
             "kind": "train",
@@ -204,6 +222,8 @@ class MetricsLog:
             "seconds": seconds,
             **self._stage,
         }
+        if skipped:
+            row["skipped_steps"] = skipped
         self._pending.clear()
         self.restart_clock()
         self._write(row)
@@ -232,11 +252,14 @@ class MetricsLog:
         self._board.scalars(numbers, row["step"])
 
 
-def _means(rows):
-    """Means of the figures of several steps."""
-    return {
-        key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]
+def _summary(rows):
+    """(means of the figures of several steps, number of skipped steps)."""
+    columns = {
+        key: np.concatenate([np.ravel(np.asarray(row[key])) for row in rows])
+        for key in rows[0]
     }
+    skipped = int(np.sum(columns.pop("bad", 0)))
+    return {key: float(np.mean(c)) for key, c in columns.items()}, skipped
 
 
 def _number_or_none(value):
@@ -252,6 +275,8 @@ def _line(row):
     ]
     parts.append(f"lr {row['learning_rate']:.2g}")
     parts.append(f"{row['images_per_second']:.0f} images/s")
+    if "skipped_steps" in row:
+        parts.append(f"({row['skipped_steps']} not finite, skipped)")
     if "stage" in row:
         parts.append(f"stage {row['stage'] + 1} at {row['image_size']} px")
     return " ".join(parts)

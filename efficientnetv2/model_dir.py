@@ -71,16 +71,24 @@ class Trained:
         return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
 
 
-def build_model(config):
+def build_model(config, *, precision=None):
     """Builds the untrained model of a config.
 
     Args:
         config: A `Config`.
+        precision: Type it computes in, 'bfloat16' or 'float16'; the variables
+            are float32 all the same. None: float32.
 
     Returns:
         A Keras model; takes normalised images, gives logits.
     """
-    return model.build(config.model, num_classes=config.data.num_classes)
+    before = keras.config.dtype_policy()
+    if precision is not None:
+        keras.config.set_dtype_policy(f"mixed_{precision}")
+    try:
+        return model.build(config.model, num_classes=config.data.num_classes)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def read_config(model_dir):

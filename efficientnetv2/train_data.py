@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from efficientnetv2 import distribute
-from efficientnetv2.data import broken, pipeline
+from efficientnetv2.data import broken, mixing, pipeline
 
 
 def _loosen(batch):
@@ -13,6 +13,35 @@ def _loosen(batch):
     sizes = tf.raw_ops.PlaceholderWithDefault(input=shape[1:3], shape=[2])
     shape = tf.concat([shape[:1], sizes, shape[3:]], 0)
     return {**batch, "image": tf.reshape(image, shape)}
+
+
+def _host(setup):
+    """Which rows of each batch this host reads."""
+    workers = setup.workers
+    return {
+        "host_rows": setup.config.train.batch_size // workers.count,
+        "host_index": workers.index,
+        "num_hosts": workers.count,
+    }
+
+
+def _pictures(setup, stage, **position):
+    """The pipeline of a stage, from a position on."""
+    config = setup.config
+    return pipeline.train_batches(
+        setup.source,
+        image_size=stage.image_size,
+        style=config.data.preprocessing,
+        min_area=config.data.min_area,
+        augname=config.data.augname,
+        magnitude=stage.randaug_magnitude,
+        mixup_alpha=stage.mixup_alpha,
+        cutmix_alpha=stage.cutmix_alpha,
+        normalize_labels=config.train.loss_type == "softmax",
+        seed=config.train.seed,
+        max_bad_fraction=config.data.max_bad_fraction,
+        **position,
+    )
 
 
 def batches(setup, state, stage):
@@ -27,34 +56,58 @@ def batches(setup, state, stage):
         An iterable of batches, one a step; distributed where there are
         several replicas, each of which takes its rows in their order.
     """
-    config = setup.config
-    replicas = setup.strategy.num_replicas_in_sync
+    replicas = setup.workers.replicas
     done = state.step % setup.epoch_steps
-    found = pipeline.train_batches(
-        setup.source,
+    found = _pictures(
+        setup,
+        stage,
         batch_size=distribute.per_replica_batch(
-            config.train.batch_size, setup.strategy
+            setup.config.train.batch_size, setup.strategy
         ),
-        image_size=stage.image_size,
-        style=config.data.preprocessing,
-        min_area=config.data.min_area,
-        augname=config.data.augname,
-        magnitude=stage.randaug_magnitude,
-        mixup_alpha=stage.mixup_alpha,
-        cutmix_alpha=stage.cutmix_alpha,
-        normalize_labels=config.train.loss_type == "softmax",
-        seed=config.train.seed,
         first_epoch=state.step // setup.epoch_steps,
         end_epoch=stage.end_epoch,
         first_offset=state.offset,
         steps_per_epoch=setup.epoch_steps * replicas,
         first_step=done * replicas,
-        max_bad_fraction=config.data.max_bad_fraction,
-        host_rows=config.train.batch_size,
-    ).map(_loosen)
-    if replicas == 1:
+        **_host(setup),
+    )
+    if not setup.has_static_sizes:
+        found = found.map(_loosen)
+    if setup.strategy.num_replicas_in_sync == 1:
         return found
     return setup.strategy.distribute_datasets_from_function(lambda _: found)
+
+
+def examples(setup, stage, *, count=8):
+    """Some pictures as a stage trains on them, mixed too.
+
+    Args:
+        setup: A `train_setup.Setup`.
+        stage: A `progressive.Stage`.
+        count: How many, an even number.
+
+    Returns:
+        uint8 array [count, size, size, 3].
+    """
+    found = _pictures(
+        setup,
+        stage,
+        batch_size=count,
+        first_epoch=stage.first_epoch,
+        end_epoch=stage.first_epoch + 1,
+        steps_per_epoch=1,
+        num_threads=1,
+    )
+    batch = next(iter(found))
+    images = tf.cast(batch["image"], tf.float32)
+    if "mix_lambda" in batch:
+        images, _ = mixing.apply(
+            images,
+            tf.zeros([count, 1]),
+            mix_lambda=batch["mix_lambda"],
+            mix_box=batch["mix_box"],
+        )
+    return tf.cast(tf.clip_by_value(images, 0, 255), tf.uint8).numpy()
 
 
 def watch(setup, state):
@@ -74,5 +127,5 @@ def watch(setup, state):
         epoch=state.step // setup.epoch_steps,
         offset=state.offset,
         max_bad_fraction=config.data.max_bad_fraction,
-        host_rows=config.train.batch_size,
+        **_host(setup),
     )

@@ -6,7 +6,7 @@ import small_data
 import small_runs
 import tensorflow as tf
 
-from efficientnetv2 import app, config, evaluate, weights
+from efficientnetv2 import app, config, evaluate, weights, workers
 from efficientnetv2.data import preprocess, sources
 
 COUNT, BROKEN = 43, (4, 40)
@@ -33,7 +33,13 @@ def _evaluator(run, overrides=""):
     settings = config.override(settings, overrides)
     source = sources.open_source(settings.data, settings.eval.split)
     strategy = tf.distribute.get_strategy()
-    return evaluate.Evaluator(network, settings, source, strategy=strategy)
+    return evaluate.Evaluator(
+        network,
+        settings,
+        source,
+        strategy=strategy,
+        workers=workers.Workers(strategy),
+    )
 
 
 def _by_hand(network, numbers):

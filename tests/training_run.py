@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from efficientnetv2 import config, distribute, train
+from efficientnetv2.train_step import TrainStep
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o8_se0.25"
 SETTINGS = (
@@ -41,18 +42,17 @@ def _main():
         distribute.split_cpu(options.devices)
         settings += ",runtime.strategy=mirrored"
     recipe = pathlib.Path(options.data_dir) / "recipe.yaml"
-    run = train.TrainStep.__call__
+    run = TrainStep.__call__
 
-    def watched(self, batches, step, dropout_rate):
+    def watched(self, batches, step, dropout_rate, **kwargs):
         if step == options.kill_step:
             os.kill(os.getpid(), signal.SIGKILL)
-        result = run(self, batches, step, dropout_rate)
-        traces = self._call.experimental_get_tracing_count()
-        row = {"step": step, "dropout": dropout_rate, "traces": traces}
+        result = run(self, batches, step, dropout_rate, **kwargs)
+        row = {"step": step, "dropout": dropout_rate, "traces": self.traces}
         print(json.dumps(row), flush=True)
         return result
 
-    train.TrainStep.__call__ = watched
+    TrainStep.__call__ = watched
     loaded = config.load(
         BLOCKS, str(recipe), settings, data_dir=options.data_dir
     )
