@@ -27,7 +27,7 @@ class _Builder:
         self.architecture = architecture
 
     def conv(self, x, filters, kernel_size, name, *, strides=1, bias=False):
-        return keras.layers.Conv2D(
+        return layers.Conv2D(
             filters,
             kernel_size,
             strides=strides,

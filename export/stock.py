@@ -23,6 +23,8 @@ def _replace(layer):
     if isinstance(layer, layers.Dropout):
         return keras.layers.Dropout(layer.rate, name=layer.name)
     config = layer.get_config()
+    if isinstance(layer, layers.Conv2D):
+        return keras.layers.Conv2D.from_config(config)
     if isinstance(layer, normalization.BatchNormalization):
         # Other backends refuse a synchronised one.
         config["synchronized"] = False

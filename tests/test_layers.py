@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from efficientnetv2 import layers
 
@@ -137,3 +138,31 @@ def test_noise_layers_add_no_parameters():
     layer = layers.Dropout(0.5)
     layer.build((None, 4))
     assert layer.count_params() == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"),
+    [("float32", 1e-5), ("mixed_bfloat16", 3e-2), ("mixed_float16", 4e-3)],
+)
+def test_pointwise_gradients_are_those_of_the_convolution(policy, tolerance):
+    layer = layers.Conv2D(7, 1, use_bias=False, dtype=policy)
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(3, 4, 5, 6)), layer.compute_dtype)
+    upstream = tf.constant(rng.normal(size=(3, 4, 5, 7)), x.dtype)
+    layer.build(x.shape)
+    kernel = layer.kernel.value
+
+    def run(convolve):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = convolve()
+        return [y, *tape.gradient(y, [x, kernel], upstream)]
+
+    expected = run(lambda: tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 1, "SAME"))
+    found = run(lambda: layer(x, training=True))
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        other = np.float32(other)
+        np.testing.assert_allclose(
+            np.float32(one), other, atol=tolerance * np.max(np.abs(other))
+        )
