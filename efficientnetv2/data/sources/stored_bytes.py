@@ -25,10 +25,10 @@ class _Handle:
     def __init__(self, path):
         self.descriptor = os.open(path, os.O_RDONLY)
 
-    def __del__(self):
+    def __del__(self, close=os.close):  # `os` may be gone at the very end
         # Not there if opening failed.
         if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+            close(self.descriptor)
 
 
 class OpenFiles:
