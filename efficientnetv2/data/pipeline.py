@@ -38,8 +38,12 @@ _SLACK = 64  # examples
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class _Example:
-    """What is done to each training example and to each batch of them."""
+class Example:
+    """What is done to each training example and to each batch of them.
+
+    `decode` may fail, of a broken example; then come `augment` and, of a
+    batch, `mix`.
+    """
 
     source: typing.Any
     image_size: int
@@ -163,7 +167,7 @@ def train_batches(
         "host_index": host_index,
         "num_hosts": num_hosts,
     }
-    example = _Example(
+    example = Example(
         source=source,
         image_size=image_size,
         style=style,
@@ -200,7 +204,7 @@ def train_batches(
         if example.mixes:
             batches = batches.map(example.mix, num_parallel_calls=calls)
         batches = batches.concatenate(
-            _failure(batches, source, max_bad_fraction)
+            failure(batches, source, max_bad_fraction)
         )
         return batches.take(steps_per_epoch - first_step * is_first)
 
@@ -209,7 +213,7 @@ def train_batches(
     return batches.with_options(reading.options(num_threads)).prefetch(2)
 
 
-def _failure(batches, source, max_bad_fraction):
+def failure(batches, source, max_bad_fraction):
     """A batch that ends in an error: the epoch has too few good examples."""
     message = (
         f"more than data.max_bad_fraction={max_bad_fraction} of the examples "
