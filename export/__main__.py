@@ -1,6 +1,7 @@
 """`python -m export`: writes a trained model in formats of other programs."""
 
 import os
+import pathlib
 import sys
 
 from absl import flags
@@ -76,13 +77,22 @@ def _parse(argv):
     return values
 
 
-def _read(values):
-    """The `Origin` that the flags name."""
-    from . import origin
+def _read_labels(path):
+    """The class names in a text file, a name a line."""
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"labels must be a text file: {path!r}") from None
+    return [line.strip() for line in lines if line.strip()]
 
-    names = origin.read_labels(values.labels) if values.labels else None
+
+def _read(values):
+    """The `model_dir.Trained` that the flags name."""
+    from efficientnetv2 import model_dir
+
+    names = _read_labels(values.labels) if values.labels else None
     if values.model_dir is not None:
-        return origin.from_run(
+        return model_dir.load(
             values.model_dir, class_names=names, best=values.best
         )
     from efficientnetv2 import config
@@ -90,7 +100,7 @@ def _read(values):
     settings = config.load(
         values.model_name, values.dataset_cfg, values.hparam_str
     )
-    return origin.from_weights(settings, values.weights, class_names=names)
+    return model_dir.from_weights(settings, values.weights, class_names=names)
 
 
 def _check(values):
@@ -121,13 +131,12 @@ def _check(values):
     return chosen, folder
 
 
-def _files(values, source):
+def _files(values, settings):
     """Pictures to calibrate and compare on, or None where there are none."""
     from . import pictures
 
     if values.pictures is not None:
         return pictures.from_paths(values.pictures, limit=values.num_pictures)
-    settings = source.config
     if values.data_dir is not None:
         from efficientnetv2 import config
 
@@ -154,11 +163,11 @@ def _run(argv):
         import tensorflow  # noqa: F401, only its chatter is awaited here
 
         from . import formats
-    source = _read(values)
-    formats.check(chosen, source.config.model)
+    trained = _read(values)
+    formats.check(chosen, trained.config.model)
     request = formats.Request(
-        source,
-        files=_files(values, source),
+        trained,
+        files=_files(values, trained.config),
         include_preprocessing=values.include_preprocessing,
     )
     formats.export(request, folder, chosen, overwrite=values.overwrite)

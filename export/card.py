@@ -123,14 +123,14 @@ def _tolerances():
 
 def _loading(request, formats):
     inside = request.include_preprocessing
-    origin = request.origin
+    trained = request.trained
     values = {
-        "size": origin.image_size,
-        "classes": len(origin.class_names),
+        "size": trained.image_size,
+        "classes": len(trained.class_names),
         "pixels": (
             "RGB in 0..255, normalised inside"
             if inside
-            else f"RGB normalised by the style {origin.style!r}"
+            else f"RGB normalised by the style {trained.style!r}"
         ),
         "integers": "uint8, RGB" if inside else "int8",
     }
@@ -154,11 +154,11 @@ def card(request, formats, rows, *, pictures):
     Returns:
         Markdown.
     """
-    origin = request.origin
-    name = origin.config.model.name
-    labels = origin.class_names
+    trained = request.trained
+    name = trained.config.model.name
+    labels = trained.class_names
     shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-    size = origin.image_size
+    size = trained.image_size
     kind = "given" if request.files else "drawn"
     published = variants.VARIANTS.get(name)
     figure = published.imagenet_top1 if published else None
@@ -169,8 +169,8 @@ def card(request, formats, rows, *, pictures):
     )
     return f"""# {name}
 
-* Weights: {origin.description}
-* Accuracy measured: {origin.accuracy or "not known"}
+* Weights: {trained.description}
+* Accuracy measured: {trained.accuracy or "not known"}
 {published_line}* Input: RGB pictures, {size} x {size} pixels in evaluation
 * Labels: {len(labels)} classes, `labels.txt`: {shown}
 * Made by: efficientnetv2 {__version__}

@@ -14,14 +14,14 @@ class Request:
     """What to export and how.
 
     Args:
-        origin: An `origin.Origin`.
+        trained: The `model_dir.Trained` to export.
         files: Pictures to calibrate and to compare on, a list of files'
             bytes, or None.
         include_preprocessing: True: tflite, onnx and keras take RGB in
             0..255; False: normalised images.
     """
 
-    origin: object
+    trained: object
     files: list | None = None
     include_preprocessing: bool = True
 
@@ -50,64 +50,64 @@ def _module(name):
 
 
 def _saved_model(request, folder):
-    origin = request.origin
+    trained = request.trained
     return _module("saved_model").write(
-        origin.model,
+        trained.model,
         folder,
-        class_names=origin.class_names,
-        image_size=origin.image_size,
-        style=origin.style,
-        loss_type=origin.config.train.loss_type,
+        class_names=trained.class_names,
+        image_size=trained.image_size,
+        style=trained.style,
+        loss_type=trained.config.train.loss_type,
     )
 
 
 def _hub(request, folder):
-    hub, origin = _module("hub"), request.origin
+    hub, trained = _module("hub"), request.trained
     artefacts = []
     for kind in hub.KINDS:
         path = os.path.join(folder, kind)
         artefacts += hub.write(
-            origin.model,
+            trained.model,
             path,
             kind=kind,
-            style=origin.style,
-            weight_decay=origin.config.train.weight_decay,
-            weight_decay_exclude=origin.config.train.weight_decay_exclude,
+            style=trained.style,
+            weight_decay=trained.config.train.weight_decay,
+            weight_decay_exclude=trained.config.train.weight_decay_exclude,
         )
         hub.pack(path, f"{path}.tar.gz")
     return artefacts
 
 
 def _tflite(request, folder):
-    lite, origin = _module("lite"), request.origin
+    lite, trained = _module("lite"), request.trained
     return lite.write(
-        origin.model,
+        trained.model,
         {
             precision: os.path.join(folder, f"model_{precision}.tflite")
             for precision in lite.PRECISIONS
         },
         files=request.files,
-        image_size=origin.image_size,
-        style=origin.style,
+        image_size=trained.image_size,
+        style=trained.style,
         include_preprocessing=request.include_preprocessing,
     )
 
 
 def _onnx(request, folder):
     return _module("onnx").write(
-        request.origin.model,
+        request.trained.model,
         os.path.join(folder, "model.onnx"),
-        style=request.origin.style,
+        style=request.trained.style,
         include_preprocessing=request.include_preprocessing,
-        class_names=request.origin.class_names,
+        class_names=request.trained.class_names,
     )
 
 
 def _keras(request, folder):
     return _module("keras_format").write(
-        request.origin.model,
+        request.trained.model,
         os.path.join(folder, "model.keras"),
-        style=request.origin.style,
+        style=request.trained.style,
         include_preprocessing=request.include_preprocessing,
     )
 
@@ -212,24 +212,24 @@ def export(request, path, formats, *, overwrite=False, say=print):
         ValueError: if `path` exists, or if an exported model does not do
             what the trained one does.
     """
-    origin = request.origin
-    check(formats, origin.config.model)
+    trained = request.trained
+    check(formats, trained.config.model)
     card, verify = _module("card"), _module("verify")
     with staging.staged(path, overwrite=overwrite) as temporary:
         artefacts = _write(request, formats, temporary, say)
         say("verifying, each in a process of its own ...")
         expected = verify.expect(
-            origin.model,
-            image_size=origin.image_size,
-            style=origin.style,
+            trained.model,
+            image_size=trained.image_size,
+            style=trained.style,
             files=request.files,
-            loss_type=origin.config.train.loss_type,
+            loss_type=trained.config.train.loss_type,
         )
         rows = verify.verify(artefacts, expected)
         say(card.table(rows))
         verify.require(rows)
         folder = pathlib.Path(temporary)
-        labels = "".join(f"{name}\n" for name in origin.class_names)
+        labels = "".join(f"{name}\n" for name in trained.class_names)
         (folder / "labels.txt").write_text(labels, encoding="utf-8")
         text = card.card(request, formats, rows, pictures=len(expected.files))
         (folder / "README.md").write_text(text, encoding="utf-8")

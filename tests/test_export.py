@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnetv2 import checkpoint, config, model
+from efficientnetv2 import checkpoint, config, model, model_dir
 from export import __main__ as app
-from export import formats, origin
+from export import formats
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
 NAMES = [f"shape {letter}" for letter in "abcdefghij"]
@@ -88,7 +88,7 @@ def test_a_run_is_exported_with_its_moving_averages_and_names(run, tmp_path):
 
 def test_without_averages_the_weights_are_taken(tmp_path):
     network = write_run(tmp_path / "run", averages=False)
-    found = origin.from_run(tmp_path / "run")
+    found = model_dir.load(tmp_path / "run")
     for ours, theirs in zip(found.model.weights, network.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert "weights after step 7" in found.description
@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_nothing_behind(run, tmp_path):
 
 def test_several_formats_get_a_folder_each(run, tmp_path):
     formats.export(
-        formats.Request(origin.from_run(run[0])),
+        formats.Request(model_dir.load(run[0])),
         tmp_path / "out",
         ["saved_model", "hub"],
     )

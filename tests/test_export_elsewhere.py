@@ -38,7 +38,10 @@ if len(sys.argv) > 3:
 print(json.dumps({
     "answers": {name: value.tolist() for name, value in answers.items()},
     "gradients": [g is not None for g in gradients],
-    "ours": [m for m in sys.modules if "efficientnetv2" in m or m == "export"],
+    "ours": [
+        m for m in sys.modules
+        if m.split(".")[0] in ("efficientnetv2", "export")
+    ],
 }))
 """
 

@@ -14,14 +14,13 @@ import tensorflow as tf
 from PIL import Image
 
 import efficientnetv2
-from efficientnetv2 import config, model
+from efficientnetv2 import config, model, model_dir
 from export import (
     check,
     formats,
     keras_format,
     lite,
     onnx,
-    origin,
     pictures,
     saved_model,
     stock,
@@ -33,7 +32,7 @@ NAMES = tuple("abcde")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def small_origin(overrides=""):
+def small_trained(overrides=""):
     settings = config.load(
         BLOCKS,
         "shapes",
@@ -50,7 +49,7 @@ def small_origin(overrides=""):
     # Classes far enough apart that eight bits tell them.
     head = network.get_layer("predictions")
     head.kernel.assign(rng.normal(0, 1, head.kernel.shape))
-    return origin.Origin(network, settings, NAMES, "v1", "a test")
+    return model_dir.Trained(network, settings, NAMES, "v1", "a test")
 
 
 def jpeg(seed):
@@ -76,7 +75,7 @@ def exported(tmp_path_factory):
     chosen += ["onnx"] if have("onnx", "onnxruntime", "tf2onnx") else []
     path = tmp_path_factory.mktemp("formats") / "out"
     said = []
-    source = small_origin()
+    source = small_trained()
     rows = formats.export(
         formats.Request(source, files=FILES), path, chosen, say=said.append
     )
@@ -179,7 +178,7 @@ def test_the_onnx_file_names_its_ends_and_classes(exported):
 def test_tflite_without_preprocessing_takes_normalised_images(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    source = small_origin()
+    source = small_trained()
     path = lite.export(
         source.model,
         tmp_path / "m.tflite",
@@ -210,7 +209,7 @@ def test_tflite_without_preprocessing_takes_normalised_images(tmp_path):
 def test_int8_takes_bytes_and_needs_pictures(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    source = small_origin()
+    source = small_trained()
     settings = {"style": "v1", "image_size": 32, "precision": "int8"}
     path = tmp_path / "m.tflite"
     with pytest.raises(ValueError, match="int8 needs pictures.*--pictures"):
@@ -223,7 +222,7 @@ def test_int8_takes_bytes_and_needs_pictures(tmp_path):
 
 
 def test_a_wrong_export_is_found_and_the_good_one_kept(tmp_path, monkeypatch):
-    source = small_origin()
+    source = small_trained()
     out = tmp_path / "model.keras"
     out.write_text("the good one")
     write = keras_format.write
@@ -247,7 +246,7 @@ def test_a_wrong_export_is_found_and_the_good_one_kept(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_run_is_one_line(tmp_path):
-    source = small_origin()
+    source = small_trained()
     (tmp_path / "model.keras").write_text("not a model")
     expected = verify.expect(source.model, image_size=32, style="v1")
     artefacts = keras_format.write(
@@ -274,7 +273,7 @@ def test_the_check_imports_nothing_of_this_project():
 
 @pytest.mark.parametrize("name", ["saved_model", "hub", "tflite", "onnx"])
 def test_channels_first_is_refused_where_it_cannot_be_done(name):
-    architecture = small_origin().config.model
+    architecture = small_trained().config.model
     formats.check(["keras"], architecture)
     first = config.load(
         BLOCKS, "shapes", "model.data_format=channels_first"
@@ -286,7 +285,7 @@ def test_channels_first_is_refused_where_it_cannot_be_done(name):
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    architecture = small_origin().config.model
+    architecture = small_trained().config.model
     with pytest.raises(ValueError, match=r"needs tf2onnx.*\[onnx\]"):
         formats.check(["onnx"], architecture)
     with pytest.raises(ValueError, match=r"needs ai-edge-litert.*\[tflite\]"):
@@ -325,7 +324,7 @@ def test_raw_pixels_are_what_normalisation_was_applied_to():
 
 
 def test_python_calls_verify_by_default(tmp_path):
-    source = small_origin()
+    source = small_trained()
     path = saved_model.export(
         source.model,
         tmp_path / "m",
