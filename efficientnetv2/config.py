@@ -186,18 +186,22 @@ def difference(old, new):
 
     Returns:
         A list of lines such as 'train.epochs: 350 -> 10'. Evaluation, how
-        often something is written, and the like may change and are left out.
+        often something is written, and the like may change and are left out;
+        of another model its name says all.
     """
     before, after = (
         {name: getattr(config, name) for name in config_schema.NAMES}
         | config_schema.flatten(config)
         for config in (old, new)
     )
-    return [
-        f"{key}: {before[key]} -> {after[key]}"
+    changed = [
+        key
         for key in before
         if before[key] != after[key] and not _is_free(key)
     ]
+    if "model_name" in changed:
+        changed = [key for key in changed if not key.startswith("model.")]
+    return [f"{key}: {before[key]} -> {after[key]}" for key in changed]
 
 
 def _last_word(overrides, data_dir):

@@ -41,5 +41,8 @@ class StopSignals:
 
     @property
     def exit_code(self):
-        """What a shell expects of a program that a signal has ended."""
-        return 128 + self.received
+        """What a shell expects of a program that a signal has ended.
+
+        As after SIGTERM where another worker of the run received one.
+        """
+        return 128 + (self.received or signal.SIGTERM)
