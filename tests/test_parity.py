@@ -1,99 +1,45 @@
 """Outputs equal the original's figures, numpy by hand, and other backends."""
 
 import importlib.util
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import textwrap
-import zlib
 
 import keras
 import numpy as np
 import pytest
+from parity import (
+    ENDPOINTS,
+    OF_ORIGINAL,
+    original_case,
+    original_distances,
+)
 from random_weights import distance, randomise
 
 from efficientnetv2 import block_spec, zoo
 from efficientnetv2.weights import names
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ENDPOINTS = [f"reduction_{index}" for index in range(1, 6)]
 
 
-def _value(name, shape):
-    """The reference's rule: a variable's values follow from its name."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    leaf = name.split("/")[-1]
-    if leaf in ("kernel", "depthwise_kernel"):
-        fan_in = np.prod(shape[:2] if leaf != "kernel" else shape[:-1])
-        return rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)
-    if leaf == "gamma":
-        return rng.uniform(0.5, 1.5, shape)
-    return rng.standard_normal(shape) * 0.1
+@pytest.fixture(scope="module", params=OF_ORIGINAL)
+def distances(request, reference_folder):
+    """Distances from the figures that the original computed, by name."""
+    return original_distances(*original_case(request.param, reference_folder))
 
 
-def _original_names(model, published):
-    """Our variable's path -> the original's name, each used once."""
-    paths = list(names.variables(model))
-    layers = names.layers(paths)
-    originals = names.original(layers)
-    result = {}
-    for path in paths:
-        layer, _, leaf = path.rpartition("/")
-        if leaf == "kernel":
-            leaf = names.kernel_name(layer)
-        name = f"{model.name}/{originals[layer]}/{leaf}"
-        name = name.replace("/normalization", "/tpu_batch_normalization")
-        assert name in published, path
-        result[path] = name
-    assert len(set(result.values())) == len(published)
-    return result
-
-
-@pytest.fixture(
-    scope="module",
-    params=["efficientnetv2-b0", "efficientnetv2-s", "efficientnet-b0"],
-)
-def case(request, reference_folder):
-    """A model with the reference's weights, and the reference's figures."""
-    name = request.param
-    published = json.loads((reference_folder / f"{name}.json").read_text())
-    figures = np.load(reference_folder / f"{name}.npz")
-    model = zoo.get_model(name, with_endpoints=True)
-    originals = _original_names(model, published["variables"])
-    for path, variable in names.variables(model).items():
-        original = originals[path]
-        if f"stat:{original}" in figures:
-            variable.assign(figures[f"stat:{original}"])
-        else:
-            shape = tuple(variable.shape)
-            assert list(shape) == published["variables"][original]
-            variable.assign(_value(original, shape).astype("float32"))
-    outputs = [*model.outputs, model.get_layer("avg_pool").output]
-    return keras.Model(model.input, outputs), figures
+def test_outputs_equal_the_originals(distances):
+    assert set(distances) == {
+        "logits", *ENDPOINTS, "features", "pooled", "logits_odd57",
+    }  # fmt: skip
+    assert max(distances.values()) < 1e-4, distances
 
 
 def _outputs(model, x):
     outputs = model(x.astype("float32"), training=False)
     return [keras.ops.convert_to_numpy(y) for y in outputs]
-
-
-def test_outputs_equal_the_reference(case):
-    model, figures = case
-    x = np.random.default_rng(7).uniform(-1, 1, (2, 64, 96, 3))
-    ours = _outputs(model, x)
-    for name, value in zip(["logits", *ENDPOINTS, "pooled"], ours, strict=True):
-        assert value.shape == figures[name].shape
-        assert distance(value, figures[name]) < 1e-4, name
-    assert distance(ours[5], figures["features"]) < 1e-4
-
-
-def test_odd_sizes_equal_the_reference(case):
-    model, figures = case
-    x = np.random.default_rng(8).uniform(-1, 1, (2, 57, 57, 3))
-    logits = _outputs(model, x)[0]
-    assert distance(logits, figures["logits_odd57"]) < 1e-4
 
 
 # By hand, in numpy: every kind of block, with weights by layer name.

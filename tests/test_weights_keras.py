@@ -6,16 +6,12 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from random_weights import distance, equal, pair, picture, randomise, settle
+from parity import OF_KERAS, keras_distances, keras_model
+from random_weights import distance, equal, pair, picture, randomise
 
 import efficientnetv2
 from efficientnetv2 import weights
 
-V2 = ("B0", "B1", "B2", "B3", "S", "M", "L")
-V1 = ("B0", "B1", "B2", "B3", "B4", "B5", "B6", "B7")
-MODELS = {f"efficientnetv2-{size.lower()}": f"V2{size}" for size in V2} | {
-    f"efficientnet-{size.lower()}": size for size in V1
-}
 QUICK = ("efficientnetv2-b0", "efficientnet-b0")
 
 
@@ -25,66 +21,23 @@ def tiny():
     return pair()
 
 
-def _theirs(name, **settings):
-    build = getattr(keras.applications, f"EfficientNet{MODELS[name]}")
-    settings = {"weights": None, "classifier_activation": None} | settings
-    return build(**settings)
-
-
-def parity(name, folder):
-    """Worst distance from their outputs: our files there, theirs here.
-
-    Both models take RGB in 0..255, so the normalisation is compared too.
-    """
-    image = 127.5 * (picture() + 1)
-    shape = image.shape[1:]
-    ours = efficientnetv2.get_model(name, include_preprocessing=True)
-    randomise(ours)
-    settle(ours, image)
-    path = str(folder / "ours.weights.h5")
-    weights.save(ours, path)
-    theirs = _theirs(name, input_shape=shape)
-    theirs.load_weights(path)
-    out = distance(ours(image, training=False), theirs(image, training=False))
-    randomise(theirs, seed=2)
-    _normalise(theirs)
-    settle(theirs, image)
-    path = str(folder / "theirs.weights.h5")
-    theirs.save_weights(path)
-    report = weights.load(ours, path)
-    back = distance(ours(image, training=False), theirs(image, training=False))
-    return out, back if report.complete else float("inf")
-
-
-def _normalise(theirs):
-    """Gives V1's normalisation layer ImageNet's figures again."""
-    for layer in theirs.layers:
-        if isinstance(layer, keras.layers.Normalization) and layer.weights:
-            layer.set_weights([
-                np.array([0.485, 0.456, 0.406]),
-                np.square([0.229, 0.224, 0.225]),
-                np.int32(0),
-            ])
-            layer.finalize_state()
-
-
 @pytest.mark.parametrize("name", QUICK)
 def test_keras_applications_gives_our_outputs(name, tmp_path):
-    assert max(parity(name, tmp_path)) < 1e-4
+    assert max(keras_distances(name, tmp_path)) < 1e-4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in MODELS if name not in QUICK]
+    "name", [name for name in OF_KERAS if name not in QUICK]
 )
 def test_other_models_of_keras_give_our_outputs(name, tmp_path):
-    assert max(parity(name, tmp_path)) < 1e-4
+    assert max(keras_distances(name, tmp_path)) < 1e-4
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_keras_file_without_top_fits_a_model_without_top(name, tmp_path):
     image = picture()
-    theirs = _theirs(name, include_top=False, pooling="avg")
+    theirs = keras_model(name, include_top=False, pooling="avg")
     randomise(theirs)
     path = tmp_path / "notop.weights.h5"
     theirs.save_weights(path)
@@ -105,7 +58,7 @@ def _pooled(model, image):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_the_older_h5_of_keras_applications_is_read(name, tmp_path):
-    theirs = _theirs(name)
+    theirs = keras_model(name)
     randomise(theirs)
     path = tmp_path / "older.h5"
     theirs.save(path)  # of a whole model; Keras's older layout
