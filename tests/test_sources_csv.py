@@ -29,6 +29,16 @@ class TestCsv:
             lists, "eval", ds_name="csv"
         ).labels.tolist() == [1]
 
+    def test_labels_txt_names_the_classes_and_their_order(self, lists):
+        (lists / "train.csv").unlink()
+        (lists / "labels.txt").write_text("11\n10\n9\n")
+        source = small_data.open_source(lists, "eval", ds_name="csv")
+        assert source.class_names == ("11", "10", "9")
+        assert source.labels.tolist() == [1]
+        (lists / "labels.txt").write_text("11\n9\n")
+        with pytest.raises(ValueError, match="must have labels of .*labels.tx"):
+            small_data.open_source(lists, "eval", ds_name="csv")
+
     def test_paths_may_lead_anywhere(self, lists, tmp_path_factory):
         far = tmp_path_factory.mktemp("far") / "e.jpg"
         far.write_bytes(small_data.jpeg(5))

@@ -202,5 +202,6 @@ def _advice(report):
     theirs, ours = next(iter(shapes.values()))
     return (
         f"the file has {theirs[-1]} classes, the model {ours[-1]} "
-        f"({', '.join(wrong)}); adapt=True keeps the model's own"
+        f"({', '.join(wrong)}): num_classes={theirs[-1]} fits, or adapt=True "
+        "keeps the model's own"
     )

@@ -6,7 +6,7 @@ import posixpath
 
 import tensorflow as tf
 
-from efficientnetv2.data.sources import splits
+from efficientnetv2.data.sources import record_folder, splits
 from efficientnetv2.data.sources.files import FileSource
 from efficientnetv2.data.sources.stored_bytes import is_remote, read_text
 
@@ -84,17 +84,26 @@ def _sorted_labels(labels):
     return tuple(sorted(labels))
 
 
+def _class_names(data_dir):
+    """(path of the file that says them, names of the classes in order)."""
+    path = record_folder.find_label_file(data_dir)
+    if path is not None:
+        return path, record_folder.read_label_file(path)
+    path = find_list(data_dir, _TRAIN)
+    return path, _sorted_labels({label for _, label in _read_rows(path)})
+
+
 def open_csv(data_dir, split, *, name="csv", num_classes=None):
     """Opens a list of pictures.
 
     Args:
-        data_dir: Folder with <split>.csv and train.csv, whose labels are the
-            classes; may be remote. Paths in them are absolute or relative to
-            it.
+        data_dir: Folder with <split>.csv; may be remote. Paths in it are
+            absolute or relative to the folder. The classes are the lines of
+            labels.txt, in their order; without it the labels of train.csv.
         split: Name of the list, see `find_list`.
         name: The data set's name, for messages.
         num_classes: Number of classes, to be checked; None: as many as
-            train.csv has labels.
+            there are labels.
 
     Returns:
         A `FileSource`.
@@ -102,19 +111,19 @@ def open_csv(data_dir, split, *, name="csv", num_classes=None):
     Raises:
         ValueError: if a list is absent or empty, or a label unknown.
     """
-    own, train = (find_list(data_dir, stem) for stem in (split, _TRAIN))
+    own = find_list(data_dir, split)
     rows = _read_rows(own)
-    class_names = _sorted_labels({label for _, label in _read_rows(train)})
+    origin, class_names = _class_names(data_dir)
     if num_classes not in (None, len(class_names)):
         raise ValueError(
-            f"data.num_classes must be {len(class_names)}, as many as {train} "
+            f"data.num_classes must be {len(class_names)}, as many as {origin} "
             f"has labels. Received: {num_classes}"
         )
     numbers = {label: number for number, label in enumerate(class_names)}
     for path, label in rows:
         if label not in numbers:
             raise ValueError(
-                f"{own} must have labels of {train}. "
+                f"{own} must have labels of {origin}. "
                 f"Received: {label!r} for {path!r}"
             )
     return FileSource(

@@ -64,6 +64,28 @@ def _warn_of_missing_shards(paths):
         )
 
 
+def find_label_file(data_dir):
+    """Path of the file that names a folder's classes, or None."""
+    paths = (posixpath.join(data_dir, name) for name in _LABEL_FILES)
+    return next((path for path in paths if tf.io.gfile.exists(path)), None)
+
+
+def read_label_file(path):
+    """Names of the classes, one a line; a tuple.
+
+    Raises:
+        ValueError: for an empty line.
+    """
+    lines = read_text(path).rstrip().splitlines()
+    names = tuple(line.strip() for line in lines)
+    if not all(names):
+        raise ValueError(
+            f"each line of {path} must name a class. Received: an empty line "
+            f"{names.index('') + 1}"
+        )
+    return names
+
+
 def read_class_names(data_dir, num_classes):
     """Names of the classes, from labels.txt or classes.txt, one a line.
 
@@ -78,22 +100,15 @@ def read_class_names(data_dir, num_classes):
         ValueError: if neither a file nor `num_classes` says how many classes
             there are, or they disagree.
     """
-    for name in _LABEL_FILES:
-        path = posixpath.join(data_dir, name)
-        if tf.io.gfile.exists(path):
-            lines = read_text(path).rstrip().splitlines()
-            names = tuple(line.strip() for line in lines)
-            if not all(names):
-                raise ValueError(
-                    f"each line of {path} must name a class. Received: an "
-                    f"empty line {names.index('') + 1}"
-                )
-            if num_classes not in (None, len(names)):
-                raise ValueError(
-                    f"data.num_classes must be {len(names)}, as many as {path} "
-                    f"has lines. Received: {num_classes}"
-                )
-            return names
+    path = find_label_file(data_dir)
+    if path is not None:
+        names = read_label_file(path)
+        if num_classes not in (None, len(names)):
+            raise ValueError(
+                f"data.num_classes must be {len(names)}, as many as {path} "
+                f"has lines. Received: {num_classes}"
+            )
+        return names
     if num_classes is None:
         raise ValueError(
             f"data.num_classes must be given, as {data_dir!r} has no "
