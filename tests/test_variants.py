@@ -8,12 +8,35 @@ import pathlib
 import keras
 import pytest
 
-from efficientnetv2 import scaling, variants, zoo
+from efficientnetv2 import multiply_adds, scaling, variants, zoo
 
 COUNTS = json.loads(
     (pathlib.Path(__file__).parent / "golden/parameter_counts.json").read_text()
 )
+# Multiply-adds of convolutions and dense layers at the evaluation size, by the
+# published figure: its difference in percent. What was published is rounded to
+# two or three digits.
+DEVIATIONS = {
+    "efficientnetv2-b0": -0.27, "efficientnetv2-b1": -0.25,
+    "efficientnetv2-b2": -0.12, "efficientnetv2-b3": 0.37,
+    "efficientnetv2-s": -0.41, "efficientnetv2-m": -0.48,
+    "efficientnetv2-l": -0.39, "efficientnetv2-xl": -0.69,
+    "efficientnet-b0": -1.07, "efficientnet-b1": -1.86,
+    "efficientnet-b2": -0.60, "efficientnet-b3": 1.5,
+    "efficientnet-b4": 4.62, "efficientnet-b5": 3.70,
+    "efficientnet-b6": 0.36, "efficientnet-b7": 2.02,
+}  # fmt: skip
 TINY = ["r1_k3_s1_e1_i8_o8_c1", "r2_k3_s2_e4_i8_o16_se0.25"]
+
+
+def _multiply_adds_deviation(model):
+    """Percent above the published figure; None where there is none."""
+    variant = variants.lookup(model.name)
+    published = variant.billions_multiply_adds
+    if published is None:
+        return None
+    count = multiply_adds.count(model, variant.eval_size)
+    return 100 * (count / 1e9 / published - 1)
 
 
 def test_every_variant_has_a_golden_parameter_count():
@@ -21,7 +44,7 @@ def test_every_variant_has_a_golden_parameter_count():
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
-def test_variant_builds_with_its_parameter_count(name, monkeypatch):
+def test_variant_has_its_parameters_and_multiply_adds(name, monkeypatch):
     # Values do not matter here, and drawing 500 million normals takes long.
     monkeypatch.setattr(
         keras.initializers.VarianceScaling,
@@ -31,6 +54,8 @@ def test_variant_builds_with_its_parameter_count(name, monkeypatch):
     model = zoo.get_model(name)
     assert model.name == name
     assert model.count_params() == COUNTS[name]
+    deviation = _multiply_adds_deviation(model)
+    assert deviation == pytest.approx(DEVIATIONS.get(name), abs=0.06)
     if COUNTS[name] > 10**8:
         del model
         gc.collect()  # up to 2 GB in reference cycles
