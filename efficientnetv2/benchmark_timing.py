@@ -1,0 +1,135 @@
+"""Measures one model in a process of its own; only this imports TensorFlow.
+
+Each function is called in a fresh process: what it measures is then one
+model's, not what others before it have left.
+"""
+
+import gc
+import resource
+import sys
+import time
+
+_WARM_UP = 2  # calls after the first, which traces
+_MIB = 2**20
+
+
+def _sides():
+    """The module of the sides, TensorFlow's chatter kept away."""
+    from efficientnetv2 import startup
+
+    with startup.quiet():
+        from efficientnetv2 import benchmark_sides
+    return benchmark_sides
+
+
+def _memory(key):
+    """Memory of this process, MiB.
+
+    Args:
+        key: 'VmRSS' (now) or 'VmHWM' (its peak).
+    """
+    try:
+        # The kernel's own figure starts anew with a program; that of getrusage
+        # would remember a large parent.
+        with open("/proc/self/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith(key):
+                    return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (_MIB if sys.platform == "darwin" else 1024)
+
+
+def _gpu_peak():
+    """Peak memory of the first GPU, MiB; None without one."""
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / _MIB
+
+
+def first_step(config, side):
+    """Builds a model, takes a training step, and a few more for the memory.
+
+    Args:
+        config: A `Config`.
+        side: 'Ours' or 'Theirs'.
+
+    Returns:
+        A dict: `first_step_seconds` from the start of building the model to
+        the end of the first training step, `peak_memory_mib` of these steps
+        above what the process had before (on a GPU, of its memory).
+    """
+    sides = _sides()
+    before = _memory("VmRSS")
+    start = time.perf_counter()
+    made = getattr(sides, side)(config)
+    made.train()
+    seconds = time.perf_counter() - start
+    for _ in range(_WARM_UP):
+        made.train()
+    on_gpu = _gpu_peak()
+    peak = _memory("VmHWM") - before if on_gpu is None else on_gpu
+    return {"first_step_seconds": seconds, "peak_memory_mib": peak}
+
+
+def _seconds(calls, pairs):
+    """Times calls in turn, each first as often as last.
+
+    Args:
+        calls: Functions.
+        pairs: Number of rounds.
+
+    Returns:
+        A list of seconds for each function.
+    """
+    for call in calls:
+        for _ in range(1 + _WARM_UP):
+            call()
+    found = [[] for _ in calls]
+    gc.collect()
+    gc.disable()  # else it falls on one of a pair
+    for number in range(pairs):
+        order = range(len(calls))
+        for index in order if number % 2 == 0 else reversed(order):
+            start = time.perf_counter()
+            calls[index]()
+            found[index].append(time.perf_counter() - start)
+    gc.enable()
+    return found
+
+
+def speeds(config, *, baseline, pairs):
+    """Times inference and training steps, those of both sides in turn.
+
+    Args:
+        config: A `Config`.
+        baseline: Whether to measure keras.applications too.
+        pairs: Number of rounds.
+
+    Returns:
+        A list with a dict a side: `parameters`, `multiply_adds` at the
+        evaluation size, and `inference_seconds` and `training_seconds`, lists
+        of a call's seconds.
+    """
+    sides = _sides()
+    from efficientnetv2 import multiply_adds
+
+    made = [sides.Ours(config)]
+    if baseline and sides.find_twin(config) is not None:
+        made.append(sides.Theirs(config))
+    inference = _seconds([side.infer for side in made], pairs)
+    training = _seconds([side.train for side in made], pairs)
+    return [
+        {
+            "parameters": side.model.count_params(),
+            "multiply_adds": multiply_adds.count(
+                side.model, config.eval.isize
+            ),
+            "inference_seconds": inference[index],
+            "training_seconds": training[index],
+        }
+        for index, side in enumerate(made)
+    ]
