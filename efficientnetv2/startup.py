@@ -71,7 +71,9 @@ def quiet():
     Sets the environment first; what the user has set stays, and with a log
     level of the user's own nothing is filtered.
     """
-    users_own = _LOG_LEVEL in os.environ
+    # Ours may come from a parent process.
+    quiet_level = _DEFAULTS[_LOG_LEVEL]
+    users_own = os.environ.get(_LOG_LEVEL, quiet_level) != quiet_level
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     with contextlib.nullcontext() if users_own else _filtered_stderr():
