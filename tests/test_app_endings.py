@@ -15,7 +15,9 @@ from efficientnetv2 import app, startup
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A mode that says when it runs and then does what the test asks for.
 _PROGRAM = """
-import sys, types
+import signal, sys, types
+# As on a terminal; a background job inherits that ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {root!r})
 from efficientnetv2 import app
 def run(config, model_dir, **flags):

@@ -25,17 +25,20 @@ FLOORS = {
         replica_updates optimizers frozen_values ema losses data.seeds
         data.geometry data.stretching data.image_ops data.operations
         data.decoding data.policies data.mixing data.preprocess
+        data.examples
     """,
     "L2, assemblies": """
-        model checkpoint_files checkpoint_writer checkpoint weights zoo
-        distribute workers data.cache_folder data.drawing
+        model multiply_adds checkpoint_files checkpoint_writer checkpoint
+        weights zoo distribute workers data.cache_folder data.drawing
         data.record_example data.shapes data.order data.broken data.sources
-        data.reading data.pipeline data.convert data.service
+        data.reading data.prefixes data.pipeline data.convert data.service
     """,
     "L3, the work": """
-        event_file metrics_log run_summary report model_dir train_step
-        evaluate train_setup train_state train_data train_loop train predict
-        benchmark search experiments demo command_line app
+        event_file metrics_file metrics_log run_summary report model_dir
+        train_step evaluate eval_run train_setup train_state train_data
+        train_loop train predict data_benchmark
+        benchmark_sides benchmark_timing benchmark_table benchmark search
+        experiments demo command_line app
     """,
 }
 ROOMS = [room for rooms in FLOORS.values() for room in rooms.split()]

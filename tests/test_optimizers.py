@@ -159,7 +159,9 @@ def test_the_others_do_what_keras_does(name, plain):
     for gradient in GRADIENTS:
         ours.apply([_tensor(gradient)], [one])
         theirs.apply([_tensor(gradient)], [other])
-        np.testing.assert_allclose(one.value, other.value, rtol=1e-6)
+        # Adam's kernel has 1 - beta_2 in float32, 1.3e-5 off, under a root.
+        rtol = 1e-5 if name.startswith("adam") else 1e-6
+        np.testing.assert_allclose(one.value, other.value, rtol=rtol)
 
 
 def test_gclip_bounds_the_norm_of_all_gradients_together():
