@@ -46,10 +46,10 @@ MODES = {
         flags=("allow_config_change",),
     ),
     "eval": Mode(
-        "evaluate",
+        "eval_run",
         "evaluate_run",
         "evaluate a run's newest checkpoint",
-        flags=("weights",),
+        flags=("weights", "follow"),
         opens_run=True,
     ),
     "traineval": Mode(
@@ -103,6 +103,10 @@ def _check(values, inputs):
         )
     if values.top_k < 1:
         raise ValueError(f"top_k must be >= 1. Received: {values.top_k}")
+    if values.follow < 0:
+        raise ValueError(f"follow must be >= 0. Received: {values.follow:g}")
+    if values.follow and values.weights is not None:
+        raise ValueError("--follow waits for checkpoints: leave out --weights")
 
 
 def _default_folder(settings):

@@ -19,6 +19,7 @@ from efficientnetv2.checkpoint_files import (
     mark_best,
     read,
     save,
+    save_best,
     saved,
 )
 from efficientnetv2.checkpoint_writer import Writer
@@ -33,6 +34,7 @@ __all__ = [
     "restore",
     "restore_for_inference",
     "save",
+    "save_best",
     "saved",
     "snapshot",
 ]

@@ -41,6 +41,22 @@ def saved(folder):
     )
 
 
+def _write(folder, name, arrays, meta):
+    path = storage.join(folder, name)
+    text = json.dumps({**meta, "format": _FORMAT})
+    try:
+        storage.make_folder(folder)
+        storage.write(
+            path, lambda file: np.savez(file, meta=np.array(text), **arrays)
+        )
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write the checkpoint {str(path)!r}: "
+            f"{error.strerror or error}; the ones before stay good"
+        ) from None
+    return path
+
+
 def save(folder, step, arrays, meta, *, keep=5):
     """Writes a checkpoint and removes the oldest ones.
 
@@ -59,18 +75,9 @@ def save(folder, step, arrays, meta, *, keep=5):
     """
     if keep < 1:
         raise ValueError(f"keep must be >= 1. Received: {keep}")
-    path = storage.join(folder, f"ckpt-{step:010d}.npz")
-    text = json.dumps({**meta, "step": step, "format": _FORMAT})
-    try:
-        storage.make_folder(folder)
-        storage.write(
-            path, lambda file: np.savez(file, meta=np.array(text), **arrays)
-        )
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write the checkpoint {str(path)!r}: "
-            f"{error.strerror or error}; the ones before stay good"
-        ) from None
+    path = _write(
+        folder, f"ckpt-{step:010d}.npz", arrays, {**meta, "step": step}
+    )
     # Newer ones are left over from before a resume, and torn: not counted.
     older = [p for s, p in saved(folder) if s <= step]
     for old in older[:-keep]:
@@ -166,3 +173,20 @@ def mark_best(folder, path):
             f"{error.strerror or error}"
         ) from None
     return best
+
+
+def save_best(folder, arrays, meta):
+    """Writes a checkpoint as the best one; for one that may be gone by now.
+
+    Args:
+        folder: Folder of the checkpoints.
+        arrays: What `read` read.
+        meta: The same.
+
+    Returns:
+        The path of the best one.
+
+    Raises:
+        CheckpointError: if it cannot be written; the former best one stays.
+    """
+    return _write(folder, BEST, arrays, meta)

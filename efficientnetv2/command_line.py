@@ -44,6 +44,12 @@ _FLAGS = {
     ),
     "Evaluate and predict": (
         ("weights", None, "PATH", "weights to take instead of the run's"),
+        (
+            "follow",
+            0.0,
+            "SECONDS",
+            "evaluate each new checkpoint, wait so long for it",
+        ),
         ("image_path", None, "PATH", "a picture, as if named without a flag"),
         ("format", "table", "table|json", "what to print [table]"),
         ("top_k", 5, "K", "classes to print for a picture [5]"),
@@ -67,7 +73,7 @@ _OLD_FLAGS = {
     "archive_ckpt": (False, "checkpoints lie in <model_dir>/checkpoints"),
     "export_to_tpu": (False, "`python -m export` writes models"),
     "eval_name": ("", "give each run its own --model_dir"),
-    "sweeps": ("", "give the command once for each --hparam_str"),
+    "sweeps": ("", "--mode=search tries out settings"),
 }
 
 _HELP_FLAGS = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
@@ -133,7 +139,11 @@ def parse(argv):
         ValueError: for an unknown flag or a value of the wrong type.
     """
     values = flags.FlagValues()
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer}
+    kinds = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+    }
     rows = [row[:2] for group in _FLAGS.values() for row in group]
     rows += [(name, default) for name, (default, _) in _OLD_FLAGS.items()]
     for name, default in rows:

@@ -1,17 +1,14 @@
 """Evaluation: every example once, on any number of replicas."""
 
-import dataclasses
 import math
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnetv2 import distribute, losses
-from efficientnetv2 import model_dir as model_dir_lib
-from efficientnetv2.data import pipeline, sources
+from efficientnetv2 import losses
+from efficientnetv2.data import pipeline
 from efficientnetv2.train_step import dense_labels
-from efficientnetv2.workers import Workers
 
 _NAMED = 5  # broken examples, in the log
 
@@ -160,46 +157,6 @@ def _distribute(batches, strategy, *, replicas, limit=None):
         blank = {**group[0], "weight": tf.zeros_like(group[0]["weight"])}
         group.extend([blank] * (replicas - len(group)))
         yield strategy.experimental_distribute_values_from_function(value)
-
-
-def evaluate_run(config, model_dir, *, weights=None):
-    """`--mode=eval`: evaluates a run's newest checkpoint, or weights.
-
-    Args:
-        config: The `Config` of the command: the run's own, with what the
-            flags change of it.
-        model_dir: Folder of a run.
-        weights: A weights file or a published name instead of the run's.
-
-    Returns:
-        The figures, see `Evaluator.run`; they are printed too.
-    """
-    strategy = distribute.strategy_of(config.runtime)  # before any operation
-    source = sources.open_source(config.data, config.eval.split)
-    classes = config.data.num_classes or source.num_classes
-    data = dataclasses.replace(config.data, num_classes=classes)
-    config = dataclasses.replace(config, data=data)
-    with strategy.scope():
-        if weights:
-            trained = model_dir_lib.from_weights(config, weights)
-        else:
-            trained = model_dir_lib.load(model_dir, config=config)
-    print(
-        f"{trained.description}, on {source.name}: {source.num_examples} "
-        f"examples of {config.eval.isize} px",
-        flush=True,
-    )
-    evaluator = Evaluator(
-        trained.model,
-        config,
-        source,
-        strategy=strategy,
-        workers=Workers(strategy),
-        style=trained.style,
-    )
-    figures = evaluator.run()
-    print(describe(figures), flush=True)
-    return figures
 
 
 def describe(figures):

@@ -1,80 +1,14 @@
 """What a person sees of a run: progress, metrics.jsonl and TensorBoard."""
 
-import json
-import math
 import sys
 import time
 
 import numpy as np
 import tqdm
 
-from efficientnetv2 import event_file, storage
+from efficientnetv2 import event_file, metrics_file, storage
 
-FILE = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
-
-
-def read(path):
-    """Reads the rows of a metrics.jsonl; a torn last line is left out.
-
-    Args:
-        path: The file.
-
-    Returns:
-        A list of dicts, each with `kind` ('train' or 'eval') and `step`; a
-        number that was not finite is None.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    with storage.open_bytes(path) as file:
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
-    rows = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(row, dict) or not {"kind", "step"} <= set(row):
-            break
-        rows.append(row)
-    return rows
-
-
-def seconds_by_stage(rows):
-    """Training time of each stage, without evaluations.
-
-    Args:
-        rows: Rows of `read`.
-
-    Returns:
-        A dict from stage (from 0) to seconds.
-    """
-    seconds = {}
-    for row in rows:
-        if row["kind"] == "train" and row.get("stage") is not None:
-            stage = row["stage"]
-            seconds[stage] = seconds.get(stage, 0.0) + row.get("seconds", 0.0)
-    return seconds
-
-
-def _drop_after(path, step):
-    """Drops rows after `step`: a resumed run writes them again."""
-    try:
-        rows = [row for row in read(path) if row["step"] <= step]
-    except FileNotFoundError:
-        rows = []
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    storage.write(path, lambda file: file.write(text.encode()))
-
-
-def _open_end(path):
-    """Opens a text file for writing at its end."""
-    if not storage.is_remote(path):
-        return open(path, "a", encoding="utf-8")
-    import tensorflow as tf
-
-    return tf.io.gfile.GFile(path, "a")
 
 
 class MetricsLog:
@@ -101,9 +35,9 @@ class MetricsLog:
         self._file = self._board = None
         if not self._silent:
             storage.make_folder(folder)
-            path = storage.join(folder, FILE)
-            _drop_after(path, first_step)
-            self._file = _open_end(path)
+            path = storage.join(folder, metrics_file.FILE)
+            metrics_file.drop_after(path, first_step)
+            self._file = metrics_file.RowFile(path)
             self._board = event_file.EventFile(
                 storage.join(folder, TENSORBOARD), first_step=first_step
             )
@@ -240,10 +174,7 @@ class MetricsLog:
     def _write(self, row):
         if self._silent:
             return
-        # Not a number is no JSON.
-        text = {key: _number_or_none(value) for key, value in row.items()}
-        self._file.write(json.dumps(text) + "\n")
-        self._file.flush()
+        self._file.write(row)
         numbers = {
             f"{row['kind']}/{key}": value
             for key, value in row.items()
@@ -260,12 +191,6 @@ def _summary(rows):
     }
     skipped = int(np.sum(columns.pop("bad", 0)))
     return {key: float(np.mean(c)) for key, c in columns.items()}, skipped
-
-
-def _number_or_none(value):
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _line(row):

@@ -2,7 +2,7 @@
 
     config.yaml        the settings, see `config`
     checkpoints/       see `checkpoint`
-    metrics.jsonl      see `metrics_log`
+    metrics.jsonl      see `metrics_file`; also eval.jsonl
     curves.png         see `report`
 """
 
@@ -13,7 +13,7 @@ import typing
 
 import keras
 
-from efficientnetv2 import checkpoint, metrics_log, model
+from efficientnetv2 import checkpoint, metrics_file, model
 from efficientnetv2 import config as config_lib
 
 CONFIG = "config.yaml"
@@ -135,8 +135,7 @@ def _checkpoint(model_dir, *, best):
 
 def _accuracy(model_dir, config, step):
     """What an evaluation at a step said, or None."""
-    path = pathlib.Path(model_dir) / metrics_log.FILE
-    rows = metrics_log.read(path) if path.is_file() else []
+    rows = metrics_file.read_run(model_dir)
     found = [r for r in rows if r["kind"] == "eval" and r["step"] == step]
     if not found:
         return None

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 
-from efficientnetv2 import config, metrics_log
+from efficientnetv2 import config, metrics_file
 
 CURVES_NAME = "curves.png"
 _MANY_ROWS = 60  # above, a mean over neighbours is drawn over the plain line
@@ -19,7 +19,7 @@ _STAGE_COLORS = ("#f1f4f8", "#dfe6ef")
 
 
 def read_rows(model_dir):
-    """Reads metrics.jsonl.
+    """Reads metrics.jsonl, and eval.jsonl where it is.
 
     Args:
         model_dir: The run's folder.
@@ -30,14 +30,10 @@ def read_rows(model_dir):
     Raises:
         ValueError: if there is no such file or no row in it.
     """
-    path = os.path.join(model_dir, metrics_log.FILE)
-    try:
-        rows = metrics_log.read(path)
-    except FileNotFoundError:
-        rows = []
+    rows = metrics_file.read_run(model_dir)
     if not rows:
+        path = os.path.join(model_dir, metrics_file.FILE)
         raise ValueError(f"nothing was trained yet: no rows in {path!r}")
-    rows.sort(key=lambda row: row["step"])
     return tuple(
         [row for row in rows if row["kind"] == kind]
         for kind in ("train", "eval")

@@ -2,7 +2,7 @@
 
 import datetime
 
-from efficientnetv2 import checkpoint, metrics_log, storage
+from efficientnetv2 import checkpoint, metrics_file, storage
 
 _COLUMNS = "  stage     size     epochs      time   images/s"
 
@@ -34,7 +34,7 @@ def _stage_lines(rows, stages):
 def _accuracy_line(rows):
     found = [row for row in rows if row["kind"] == "eval"]
     if not found:
-        return "not evaluated yet"
+        return "not evaluated yet: --mode=eval does"
     best = max(found, key=lambda row: row["accuracy"])
     return (
         f"best top-1 {100 * best['accuracy']:.2f} % after epoch "
@@ -54,8 +54,12 @@ def describe(folder, stages, *, broken=0, skipped=0):
     Returns:
         Text of several lines.
     """
-    rows = metrics_log.read(storage.join(folder, metrics_log.FILE))
-    lines = [f"Trained {stages[-1].end_epoch} epochs"]
+    rows = metrics_file.read_run(folder)
+    epochs = stages[-1].end_epoch
+    seconds = sum(metrics_file.seconds_by_stage(rows).values())
+    lines = [
+        f"Trained {epochs} epoch{'s' * (epochs != 1)} in {_clock(seconds)}"
+    ]
     if broken:
         lines[0] += f", {broken} broken examples left out"
     if skipped:
@@ -66,6 +70,5 @@ def describe(folder, stages, *, broken=0, skipped=0):
     lines += [
         f"all in {folder}: checkpoints/{best}, metrics.jsonl, curves.png, "
         "tensorboard/",
-        f"next: --mode=eval --model_dir={folder}, or predict",
     ]
     return "\n".join(lines)

@@ -181,6 +181,7 @@ def meta(setup, state, offsets):
     return {
         **{name: getattr(state, name) for name in _COUNTS},
         "offsets": offsets,
+        "epoch": (state.step - 1) // setup.epoch_steps,  # of the last step
         "end_step": setup.end_step,
         "class_names": list(setup.source.class_names),
     }

@@ -121,6 +121,9 @@ def test_help_and_a_wrong_flag_take_under_300_ms(argument, code, tmp_path):
         (["--mode=predict", "--top_k=0", "a.jpg"], ["top_k", ">= 1", "0"]),
         (["--mode=predict", "--top_k=many", "a.jpg"], ["--top_k=many"]),
         (["--mode=predict", "--model_dir=no", "a.jpg"], ["no run in 'no'"]),
+        (["--mode=eval", "--follow=-1"], ["follow", ">= 0", "-1"]),
+        (["--mode=eval", "--follow=soon"], ["--follow=soon"]),
+        (["--mode=eval", "--follow=9", "--weights=a.h5"], ["--weights"]),
         (["--mode=eval"], ["runs/efficientnetv2-s-shapes"]),
     ],
 )
@@ -158,7 +161,7 @@ def test_a_mistake_is_found_without_importing_tensorflow(tmp_path):
         ("--archive_ckpt", "checkpoints"),
         ("--export_to_tpu", "export"),
         ("--eval_name=x", "--model_dir"),
-        ("--sweeps=x", "--hparam_str"),
+        ("--sweeps=x", "--mode=search"),
     ],
 )
 def test_an_old_flag_is_accepted_with_a_line_what_to_use(

@@ -6,7 +6,7 @@ import small_data
 import small_runs
 import tensorflow as tf
 
-from efficientnetv2 import app, config, evaluate, weights, workers
+from efficientnetv2 import app, config, eval_run, evaluate, weights, workers
 from efficientnetv2.data import preprocess, sources
 
 COUNT, BROKEN = 43, (4, 40)
@@ -169,8 +169,8 @@ def test_settings_on_the_command_line_hold(run, capsys):
 def test_weights_are_evaluated_too(run, tmp_path, capsys):
     folder, settings, network = run
     weights.save(network, tmp_path / "mine.weights.h5")
-    own = evaluate.evaluate_run(settings, folder)
-    loaded = evaluate.evaluate_run(
+    own = eval_run.evaluate_run(settings, folder)
+    loaded = eval_run.evaluate_run(
         settings, tmp_path, weights=str(tmp_path / "mine.weights.h5")
     )
     assert loaded == pytest.approx(own)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnetv2 import metrics_log
+from efficientnetv2 import metrics_file, metrics_log
 from efficientnetv2.progressive import Stage
 
 STAGE = Stage(
@@ -41,7 +41,7 @@ def _run(folder, steps, *, every=2, end_step=6, losses=None, **kwargs):
                 epoch=2,
                 learning_rate=lambda step=step: step / 100,
             )
-    return metrics_log.read(folder / metrics_log.FILE)
+    return metrics_file.read(folder / metrics_file.FILE)
 
 
 def test_a_row_holds_the_means_since_the_last_one(tmp_path):
@@ -69,7 +69,7 @@ def test_a_row_can_be_asked_for_early(tmp_path):
                 last=step == 2,
             )
         log.evaluation(3, 0, {"accuracy": 0.5, "examples": 10})
-    rows = metrics_log.read(tmp_path / metrics_log.FILE)
+    rows = metrics_file.read(tmp_path / metrics_file.FILE)
     assert [(row["kind"], row["step"]) for row in rows] == [
         ("train", 2),
         ("eval", 3),
@@ -112,9 +112,9 @@ def test_rows_after_the_step_that_a_run_resumes_from_are_dropped(tmp_path):
 @pytest.mark.parametrize("end", [b'{"kind": "tr', b"\x00\xff", b"17\n"])
 def test_a_torn_last_line_is_left_out_and_written_over(tmp_path, end):
     whole = _run(tmp_path, (0, 4))
-    path = tmp_path / metrics_log.FILE
+    path = tmp_path / metrics_file.FILE
     path.write_bytes(path.read_bytes() + end)
-    assert metrics_log.read(path) == whole
+    assert metrics_file.read(path) == whole
     rows = _run(tmp_path, (4, 6))
     assert [row["step"] for row in rows] == [2, 4, 6]
 
@@ -126,7 +126,7 @@ def test_every_line_is_json_though_the_loss_is_not_a_number(tmp_path):
     def refuse(constant):
         raise AssertionError(constant)
 
-    for line in (tmp_path / metrics_log.FILE).read_text().splitlines():
+    for line in (tmp_path / metrics_file.FILE).read_text().splitlines():
         json.loads(line, parse_constant=refuse)
 
 
@@ -176,7 +176,7 @@ def test_a_remote_folder_works_alike():
         ) as log:
             log.evaluation(first + 1, 0, {"accuracy": 0.5})
             log.evaluation(first + 2, 0, {"accuracy": 0.5})
-    rows = metrics_log.read(f"{folder}/{metrics_log.FILE}")
+    rows = metrics_file.read(f"{folder}/{metrics_file.FILE}")
     assert [row["step"] for row in rows] == [1, 2, 3]
 
 
@@ -187,4 +187,4 @@ def test_seconds_by_stage_add_up_over_the_rows():
         {"kind": "train", "step": 2, "stage": 0, "seconds": 3.0},
         {"kind": "train", "step": 3, "stage": 1, "seconds": 4.0},
     ]
-    assert metrics_log.seconds_by_stage(rows) == {0: 5.0, 1: 4.0}
+    assert metrics_file.seconds_by_stage(rows) == {0: 5.0, 1: 4.0}
