@@ -113,7 +113,15 @@ def _decode_jpeg(data, choose_window):
     return tf.cond(has_exif(data), oriented, plain)
 
 
-def _whole(shape):
+def whole_window(shape):
+    """The window that takes all of a picture.
+
+    Args:
+        shape: int32 [3], height, width and channels.
+
+    Returns:
+        int32 [4]: 0, 0, height, width.
+    """
     return tf.stack([0, 0, shape[0], shape[1]])
 
 
@@ -154,7 +162,7 @@ def decode(data, choose_window=None):
 
     image = tf.cond(
         tf.io.is_jpeg(data),
-        lambda: _decode_jpeg(data, choose_window or _whole),
+        lambda: _decode_jpeg(data, choose_window or whole_window),
         other,
     )
     return tf.ensure_shape(image, [None, None, 3])

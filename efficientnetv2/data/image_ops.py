@@ -19,7 +19,6 @@ from efficientnetv2.data.geometry import (
 )
 from efficientnetv2.data.stretching import (
     autocontrast,
-    equalization,
     equalize,
     floats,
     product,
@@ -33,7 +32,6 @@ __all__ = [
     "contrast",
     "cutout",
     "cutout_at",
-    "equalization",
     "equalize",
     "invert",
     "posterize",

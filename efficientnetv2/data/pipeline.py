@@ -15,86 +15,16 @@ hosts nor replicas change a picture. An example that cannot be decoded is left
 out and the next one takes its place; the offsets show it (see `broken`).
 """
 
-import dataclasses
 import math
-import typing
 
 import tensorflow as tf
 
-from efficientnetv2.data import (
-    mixing,
-    order,
-    policies,
-    preprocess,
-    reading,
-    seeds,
-)
+from efficientnetv2.data import order, policies, preprocess, reading
+from efficientnetv2.data.examples import Example
 
-# Places in the program that draw random numbers of their own.
-_CROP, _POLICY, _MIX = range(3)
 # Where all examples may be broken, so many rounds are looked through.
 _MOST_BAD = 0.9
 _SLACK = 64  # examples
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Example:
-    """What is done to each training example and to each batch of them.
-
-    `decode` may fail, of a broken example; then come `augment` and, of a
-    batch, `mix`.
-    """
-
-    source: typing.Any
-    image_size: int
-    style: str
-    min_area: float | None
-    policy: typing.Callable
-    mixup_alpha: float
-    cutmix_alpha: float
-    normalize_labels: bool
-    seed: int
-
-    @property
-    def mixes(self):
-        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
-
-    def decode(self, payload, index, offset, epoch):
-        encoded, label = self.source.parse(payload, index)
-        if self.normalize_labels and not label.dtype.is_integer:
-            label /= tf.reduce_sum(label)
-        seed = seeds.fold(self.seed, epoch, index)
-        image = preprocess.decode_for_training(
-            encoded,
-            self.image_size,
-            seed=seeds.fold(seed, _CROP),
-            style=self.style,
-            min_area=self.min_area,
-        )
-        return {
-            "image": image,
-            "label": label,
-            "index": index,
-            "epoch": epoch,
-            "offset": offset,
-            "seed": seed,
-        }
-
-    def augment(self, example):
-        seed = example.pop("seed")
-        image = self.policy(example["image"], seeds.fold(seed, _POLICY))
-        if self.mixes:
-            example["mix_seed"] = seeds.fold(seed, _MIX)
-        return {**example, "image": image}
-
-    def mix(self, batch):
-        batch["mix_lambda"], batch["mix_box"] = mixing.draw(
-            batch.pop("mix_seed"),
-            mixup_alpha=self.mixup_alpha,
-            cutmix_alpha=self.cutmix_alpha,
-            image_size=self.image_size,
-        )
-        return batch
 
 
 def _last_place(rows, max_bad_fraction):

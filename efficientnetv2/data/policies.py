@@ -1,19 +1,23 @@
 """Which image ops a picture goes through: RandAugment, AutoAugment, cutout.
 
-A policy draws a few integers from a seed in the plain graph and hands them to
-a compiled program that holds all its ops and applies one, layer after layer.
-No random number is drawn and no float decides inside the program, so that the
-compiled and the plain path give the same pictures.
+A policy turns a few random integers into the numbers of ops and hands them to
+one compiled program, which holds all its ops and applies one, layer after
+layer. No random number is drawn and no float decides inside the program, so
+that the compiled and the plain path give the same pictures.
 """
 
+import dataclasses
 import difflib
 import functools
+import typing
 
 import tensorflow as tf
 
-from efficientnetv2.data import image_ops, operations, seeds
+from efficientnetv2.data import image_ops, operations
 
-NAMES = ("randaug", "autoaug", "cutout", "none")
+# Recipes of V1 and V2-B have the released code's name of AutoAugment, which
+# there stands for their crops too; here those are `preprocess`'s.
+NAMES = ("randaug", "autoaug", "effnetv1_autoaug", "cutout", "none")
 
 # RandAugment (arXiv 1909.13719) chooses evenly among `operations.NAMES`, as the
 # released code does, which adds Invert, Cutout and SolarizeAdd to the paper's
@@ -55,68 +59,79 @@ _DRAWS_PER_OP = 4
 _SCALE = 1 << 24  # of probabilities as integers
 
 
-def _choose(number, count):
-    """Maps random int32 to 0..count-1."""
-    return (number & 0x7FFFFFFF) % count
-
-
-def _switch(steps, sizes, jit_compile):
-    """One program that applies one of several ops to an image.
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """An augmentation.
 
     Args:
-        steps: tuple of (name, level); branch 0 of the program leaves the image
-            as it is, branch i + 1 applies steps[i].
+        apply: Function of (image uint8 [height, width, 3], draws int32
+            [num_draws]) to uint8 [height, width, 3].
+        num_draws: Random integers it takes, uniform over all of int32.
+    """
+
+    apply: typing.Callable
+    num_draws: int
+
+    def __call__(self, image, draws):
+        return tf.ensure_shape(self.apply(image, draws), image.shape)
+
+
+def _choose(numbers, count):
+    """Maps random int32 to 0..count-1."""
+    return (numbers & 0x7FFFFFFF) % count
+
+
+def _program(steps, sizes, *, num_layers, jit_compile):
+    """One program that applies some of several ops to an image.
+
+    Args:
+        steps: tuple of (name, level).
         sizes: keyword arguments of `operations.build`.
+        num_layers: how many ops come one after the other.
         jit_compile: whether XLA compiles the program.
 
     Returns:
-        Function of (image, branch, int32 [2] random bits).
+        Function of (image, branches int32 [num_layers], bits int32
+        [num_layers, 2]): branch 0 leaves the image as it is, branch i + 1
+        applies steps[i] with those random bits.
     """
-    branches = [operations.build(name, level, **sizes) for name, level in steps]
-    equalizes = [False] + [name == "Equalize" for name, _ in steps]
+    ops = [operations.build(name, level, **sizes) for name, level in steps]
 
-    def apply(image, branch, bits, table):
-        def run(step, name):
-            if name == "Equalize":
-                return image_ops.equalize(image, table=table)
-            return step(image, bits)
+    def apply(image, branches, bits):
+        def layer(number, image):
+            branch_ops = [lambda: image]
+            branch_ops += [
+                functools.partial(op, image, bits[number]) for op in ops
+            ]
+            return number + 1, tf.switch_case(branches[number], branch_ops)
 
-        return tf.switch_case(
-            branch,
-            [lambda: image]
-            + [
-                functools.partial(run, step, name)
-                for step, (name, _) in zip(branches, steps, strict=True)
-            ],
+        # A loop: XLA would compile each op once a layer otherwise.
+        _, image = tf.while_loop(
+            lambda number, _: number < num_layers,
+            layer,
+            (tf.constant(0), image),
+            maximum_iterations=num_layers,
         )
+        return image
 
-    program = tf.function(apply, jit_compile=jit_compile)
-
-    def augment(image, branch, bits):
-        # Counting values is slow in compiled code.
-        table = tf.cond(
-            tf.gather(equalizes, branch),
-            lambda: image_ops.equalization(image),
-            lambda: tf.zeros([3, 256], tf.uint8),
-        )
-        result = program(image, branch, bits, table)
-        return tf.ensure_shape(result, image.shape)
-
-    return augment
+    return tf.function(apply, jit_compile=jit_compile)
 
 
 def _randaugment(magnitude, num_layers, jit_compile):
     steps = tuple((name, magnitude) for name in operations.NAMES)
-    switch = _switch(steps, _RANDAUGMENT_SIZES, jit_compile)
+    program = _program(
+        steps,
+        _RANDAUGMENT_SIZES,
+        num_layers=num_layers,
+        jit_compile=jit_compile,
+    )
 
     def apply(image, draws):
-        for layer in range(num_layers):
-            bits = draws[_DRAWS_PER_OP * layer :][:_DRAWS_PER_OP]
-            branch = 1 + _choose(bits[0], len(steps))
-            image = switch(image, branch, bits[2:])
-        return image
+        draws = tf.reshape(draws, [num_layers, _DRAWS_PER_OP])
+        branches = 1 + _choose(draws[:, 0], len(steps))
+        return program(image, branches, draws[:, 2:])
 
-    return apply, _DRAWS_PER_OP * num_layers
+    return Policy(apply, num_layers * _DRAWS_PER_OP)
 
 
 def _autoaugment(jit_compile):
@@ -124,7 +139,9 @@ def _autoaugment(jit_compile):
     steps = sorted(
         {(name, level) for pair in AUTOAUGMENT_V0 for name, _, level in pair}
     )
-    switch = _switch(steps, _AUTOAUGMENT_SIZES, jit_compile)
+    program = _program(
+        steps, _AUTOAUGMENT_SIZES, num_layers=2, jit_compile=jit_compile
+    )
     branches = [
         [1 + steps.index((name, level)) for name, _, level in pair]
         for pair in AUTOAUGMENT_V0
@@ -135,15 +152,26 @@ def _autoaugment(jit_compile):
     ]
 
     def apply(image, draws):
-        chosen = _choose(draws[0], len(AUTOAUGMENT_V0))
-        for place in range(2):
-            bits = draws[_DRAWS_PER_OP * place :][:_DRAWS_PER_OP]
-            taken = (bits[1] & (_SCALE - 1)) < tf.gather(limits, chosen)[place]
-            branch = tf.where(taken, tf.gather(branches, chosen)[place], 0)
-            image = switch(image, branch, bits[2:])
-        return image
+        draws = tf.reshape(draws, [2, _DRAWS_PER_OP])
+        pair = _choose(draws[0, 0], len(AUTOAUGMENT_V0))
+        taken = (draws[:, 1] & (_SCALE - 1)) < tf.gather(limits, pair)
+        chosen = tf.where(taken, tf.gather(branches, pair), 0)
+        return program(image, chosen, draws[:, 2:])
 
-    return apply, 2 * _DRAWS_PER_OP
+    return Policy(apply, 2 * _DRAWS_PER_OP)
+
+
+def _cutout(jit_compile):
+    """A square of half the image's side, as in the released fine-tuning."""
+
+    def apply(image, draws):
+        side = min(image.shape[:2])
+        place = _choose(draws, tf.shape(image)[:2])
+        return image_ops.cutout_at(
+            image, side // 4, row=place[0], column=place[1]
+        )
+
+    return Policy(tf.function(apply, jit_compile=jit_compile), 2)
 
 
 @functools.cache
@@ -165,57 +193,33 @@ def build(name, *, magnitude=10.0, num_layers=2, jit_compile=None):
     """Makes a policy.
 
     Args:
-        name: 'randaug', 'autoaug', 'cutout' or 'none'.
-        magnitude: >= 0, level of 'randaug' and 'cutout'.
+        name: one of `NAMES`.
+        magnitude: >= 0, level of 'randaug'; beyond 10 the ops grow as far as
+            their ranges allow.
         num_layers: how many ops 'randaug' applies one after the other.
         jit_compile: whether XLA compiles the ops, one program for each static
             image size; the pictures are the same. `None`: where it can.
 
     Returns:
-        Function of (image uint8 [height, width, 3], seed int32 [2]) to uint8
-        [height, width, 3].
+        A `Policy`.
 
     Raises:
         ValueError: on an unknown name or a negative magnitude.
     """
     if magnitude < 0:
         raise ValueError(f"magnitude must be >= 0. Received: {magnitude}")
+    if name == "none":
+        return Policy(lambda image, draws: image, 0)
     if jit_compile is None:
         jit_compile = can_compile()
-    if name == "none":
-        return lambda image, seed: image
     if name == "randaug":
-        apply, count = _randaugment(magnitude, num_layers, jit_compile)
-    elif name == "autoaug":
-        apply, count = _autoaugment(jit_compile)
-    elif name == "cutout":
-        cut = operations.build("Cutout", magnitude, **_RANDAUGMENT_SIZES)
-        apply = tf.function(cut, jit_compile=jit_compile)
-        count = 2
-    else:
-        near = difflib.get_close_matches(str(name), NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"name must be one of {', '.join(NAMES)}. Received: {name!r}.{hint}"
-        )
-
-    def augment(image, seed):
-        return apply(image, seeds.draw(seed, count))
-
-    return augment
-
-
-def augment(image, name, *, magnitude=10.0, seed):
-    """Applies a policy to one image; `build` saves making it each time.
-
-    Args:
-        image: uint8 [height, width, 3].
-        name: 'randaug', 'autoaug', 'cutout' or 'none'.
-        magnitude: >= 0, level of 'randaug' and 'cutout'.
-        seed: int32 [2].
-
-    Returns:
-        uint8 [height, width, 3].
-    """
-    policy = build(name, magnitude=magnitude, jit_compile=False)
-    return policy(image, seed)
+        return _randaugment(magnitude, num_layers, jit_compile)
+    if name in ("autoaug", "effnetv1_autoaug"):
+        return _autoaugment(jit_compile)
+    if name == "cutout":
+        return _cutout(jit_compile)
+    near = difflib.get_close_matches(str(name), NAMES, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"name must be one of {', '.join(NAMES)}. Received: {name!r}.{hint}"
+    )

@@ -6,7 +6,8 @@ Three styles:
         320 on the whole picture; bilinear; (x - 128) / 128.
     v1  V1 and V2-B. Centre crop; bicubic (a = -0.75, corners unaligned, as
         TensorFlow 1 resized); ImageNet's mean and deviation.
-    ft  Fine-tuning. The whole picture; bilinear; (x / 255 - 0.5) / 0.5.
+    ft  Fine-tuning. The whole picture, in training too; bilinear;
+        (x / 255 - 0.5) / 0.5.
 
 Training crops follow Inception (arXiv 1409.4842, section 6): a random part of
 the area and a random aspect ratio, stretched to the square, then flipped by
@@ -14,26 +15,47 @@ chance. Stretched pixels are rounded to uint8, so that augmentation and the
 transfer to the device work on a quarter of the bytes; evaluation is not.
 """
 
+import dataclasses
 import difflib
 
 import numpy as np
 import tensorflow as tf
 
-from efficientnetv2.data import decoding
+from efficientnetv2.data import decoding, seeds
 
 CROP_PADDING = 32
 _WHOLE_FROM_SIZE = 320
 _MEAN = np.float32([0.485 * 255, 0.456 * 255, 0.406 * 255])
 _DEVIATION = np.float32([0.229 * 255, 0.224 * 255, 0.225 * 255])
-_ASPECT_RATIOS = (3.0 / 4.0, 4.0 / 3.0)
-_ATTEMPTS = 10
-# Smallest part of the area that a training crop takes.
-_MIN_AREA = {"v2": 0.05, "v1": 0.08, "ft": 0.05}
+
+
+@dataclasses.dataclass(frozen=True)
+class _CropLaw:
+    """How a style draws training crops, as the released code does.
+
+    Args:
+        min_area: smallest part of the area drawn; 1: the whole picture.
+        min_covered: smaller crops are drawn again, part of the area.
+        aspect_ratios: smallest and largest width / height.
+        attempts: draws before the whole picture is taken.
+    """
+
+    min_area: float
+    min_covered: float
+    aspect_ratios: tuple[float, float]
+    attempts: int
+
+
+_CROP_LAWS = {
+    "v2": _CropLaw(0.05, 0.0, (0.75, 1.33), 100),
+    "v1": _CropLaw(0.08, 0.1, (3.0 / 4.0, 4.0 / 3.0), 10),
+    "ft": _CropLaw(1.0, 0.0, (0.75, 1.33), 100),
+}
 
 
 def _check(style, image_size):
-    if style not in _MIN_AREA:
-        near = difflib.get_close_matches(str(style), _MIN_AREA, n=1)
+    if style not in _CROP_LAWS:
+        near = difflib.get_close_matches(str(style), _CROP_LAWS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"style must be one of 'v2', 'v1', 'ft'. Received: {style!r}.{hint}"
@@ -66,8 +88,17 @@ def normalize(images, style="v2"):
     return (images - 128.0) / 128.0
 
 
-def _resize(image, image_size, style):
-    """uint8 or float [h, w, 3] to float32 [image_size, image_size, 3]."""
+def resize(image, image_size, style="v2"):
+    """Stretches a picture to a square, as a style does.
+
+    Args:
+        image: uint8 or float32 [height, width, 3].
+        image_size: side of the square, pixels.
+        style: 'v2', 'v1' or 'ft'.
+
+    Returns:
+        float32 [image_size, image_size, 3]; 'v1' may overshoot 0..255.
+    """
     size = [image_size, image_size]
     if style == "v1":
         batch = tf.raw_ops.ResizeBicubic(images=image[None], size=size)
@@ -88,19 +119,46 @@ def _center_window(shape, image_size, style):
     return tf.stack([rest[0] // 2, rest[1] // 2, side, side])
 
 
-def _random_window(shape, min_area, seed):
-    """A window of random area and aspect ratio, by Inception's law."""
+def random_window(shape, image_size, *, seed, style="v2", min_area=None):
+    """Draws the part of a picture that a training image shows.
+
+    Args:
+        shape: int32 [3], height, width and channels of the picture.
+        image_size: side of the training image, pixels.
+        seed: int32 [2].
+        style: 'v2', 'v1' or 'ft'.
+        min_area: smallest part of the area a window takes, in (0, 1]; 1 takes
+            the whole picture. `None`: the style's.
+
+    Returns:
+        int32 [4]: top, left, height, width.
+
+    Raises:
+        ValueError: on an unknown style or size.
+    """
+    _check(style, image_size)
+    law = _CROP_LAWS[style]
+    area, covered = law.min_area, law.min_covered
+    if min_area is not None:
+        area, covered = min_area, 0.0
+    whole = decoding.whole_window(shape)
+    if area >= 1.0:
+        return whole
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
-        tf.zeros([1, 0, 4]),
+        tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=_ASPECT_RATIOS,
-        area_range=(min_area, 1.0),
-        max_attempts=_ATTEMPTS,
-        use_image_if_no_bounding_boxes=True,
+        min_object_covered=covered,
+        aspect_ratio_range=law.aspect_ratios,
+        area_range=(area, 1.0),
+        max_attempts=law.attempts,
     )
-    return tf.concat([begin[:2], size[:2]], 0)
+    window = tf.concat([begin[:2], size[:2]], 0)
+    if style != "v1":
+        return window
+    # Where no crop was found, the centre as in evaluation.
+    failed = tf.reduce_all(window == whole)
+    return tf.where(failed, _center_window(shape, image_size, style), window)
 
 
 def _pixels(image, choose_window):
@@ -116,32 +174,22 @@ def _pixels(image, choose_window):
     return decoding.slice_window(image, choose_window)
 
 
-def decode_for_training(image, image_size, *, seed, style="v2", min_area=None):
-    """Cuts a random window, stretches it to a square and flips it by chance.
+def stretch_for_training(window, image_size, *, flip, style="v2"):
+    """Stretches a window to a square and may flip it.
 
     Args:
-        image: string scalar, the bytes of a picture file, or uint8
-            [height, width, 3].
+        window: uint8 [height, width, 3].
         image_size: side of the square, pixels.
-        seed: int32 [2]; the window and the flip depend on nothing else.
+        flip: bool scalar, left to right.
         style: 'v2', 'v1' or 'ft'.
-        min_area: smallest part of the area a window takes, in (0, 1]. `None`
-            takes 0.08 for 'v1' (arXiv 1409.4842), 0.05 for the others.
 
     Returns:
         uint8 [image_size, image_size, 3].
-
-    Raises:
-        ValueError: on an unknown style, type or size.
     """
-    _check(style, image_size)
-    area = _MIN_AREA[style] if min_area is None else min_area
-    window = _pixels(image, lambda shape: _random_window(shape, area, seed))
-    resized = _resize(window, image_size, style)
+    resized = resize(window, image_size, style)
     if style == "v1":  # bicubic overshoots
         resized = tf.clip_by_value(resized, 0.0, 255.0)
     resized = tf.cast(resized + 0.5, tf.uint8)
-    flip = tf.random.stateless_uniform([], seed) < 0.5
     resized = tf.cond(flip, lambda: tf.reverse(resized, [1]), lambda: resized)
     return tf.ensure_shape(resized, [image_size, image_size, 3])
 
@@ -157,8 +205,8 @@ def _evaluation_image(image, image_size, style):
     pixels = _pixels(image, window)
     if style == "ft":
         # The released code normalises first; the last bit tells.
-        return _resize(normalize(pixels, style), image_size, style)
-    return normalize(_resize(pixels, image_size, style), style)
+        return resize(normalize(pixels, style), image_size, style)
+    return normalize(resize(pixels, image_size, style), style)
 
 
 def preprocess_image(
@@ -186,7 +234,16 @@ def preprocess_image(
             raise ValueError(
                 "seed must be given with is_training=True. Received: None"
             )
-        pixels = decode_for_training(image, image_size, style=style, seed=seed)
+        window = _pixels(
+            image,
+            lambda shape: random_window(
+                shape, image_size, seed=seed, style=style
+            ),
+        )
+        flip = seeds.draw(seed, 1)[0] < 0
+        pixels = stretch_for_training(
+            window, image_size, flip=flip, style=style
+        )
         return normalize(pixels, style)
     result = _evaluation_image(image, image_size, style)
     return tf.ensure_shape(result, [image_size, image_size, 3])

@@ -1,20 +1,21 @@
-"""Stateless seeds: fold what a random draw depends on into two integers.
+"""Stateless random bits: a function of what a draw depends on.
 
-A seed is an int32 tensor [2]. Equal seeds and equal values give equal draws,
-whatever the number of threads. Draw in plain graphs only: code that XLA
-compiles orders the random bits differently.
+Equal arguments give equal bits, whatever the number of threads, hosts and
+replicas. All is Philox (Salmon et al., Parallel random numbers: as easy as
+1, 2, 3; 2011), a counter turned into noise by a key. Draw in plain graphs
+only: code that XLA compiles orders the random bits differently.
 """
 
 import tensorflow as tf
 
 # Named, not left to "auto": the automatic choice depends on the device.
 _PHILOX = 1
+# Counters that belong to one example; each gives four integers.
+_COUNTERS = 256
+MAX_COUNT = 4 * _COUNTERS
 
 
-def _bits(seed, counter, count):
-    """`count` random int32 of the stream `seed` from place `counter` on."""
-    key, _ = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    counter = tf.stack([tf.cast(counter, tf.uint64), tf.zeros([], tf.uint64)])
+def _bits(key, counter, count):
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=[count], key=key, counter=counter, alg=_PHILOX, dtype=tf.int32
     )
@@ -30,24 +31,27 @@ def draw(seed, count):
     Returns:
         int32 [count].
     """
-    return _bits(seed, 0, count)
+    key, _ = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    return _bits(key, tf.zeros([2], tf.uint64), count)
 
 
-def fold(seed, *values):
-    """Makes a new seed from a seed and the values it shall depend on.
+def of_example(seed, epoch, index, count):
+    """Draws all the integers that one example needs in one epoch.
 
     Args:
-        seed: int32 [2], or one Python int (a run's seed).
-        *values: non-negative integers, Python or scalar tensors: epoch, raw
-            index of the example, place in the program. Their order matters.
+        seed: the run's, Python int >= 0.
+        epoch: int scalar >= 0.
+        index: the example's raw index, int scalar >= 0.
+        count: how many, Python int, at most `MAX_COUNT`.
 
     Returns:
-        int32 [2].
+        int32 [count], independent, uniform over all of int32.
+
+    Raises:
+        ValueError: if count is too large.
     """
-    if isinstance(seed, int):
-        seed = [seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF]
-    seed = tf.convert_to_tensor(seed, tf.int32)
-    for value in values:
-        # Counter 0 belongs to `draw`.
-        seed = _bits(seed, tf.cast(value, tf.uint64) + 1, 2)
-    return seed
+    if count > MAX_COUNT:
+        raise ValueError(f"count must be <= {MAX_COUNT}. Received: {count}")
+    key = tf.constant([seed], tf.uint64)
+    first = tf.cast(index, tf.uint64) * _COUNTERS
+    return _bits(key, tf.stack([first, tf.cast(epoch, tf.uint64)]), count)

@@ -56,44 +56,29 @@ def autocontrast(image):
         uint8 [height, width, 3].
     """
     rows, width = rows_of(image)
-    low = tf.reshape(tf.reduce_min(rows, 0), [width, 3])
-    high = tf.reshape(tf.reduce_max(rows, 0), [width, 3])
-    low = floats(tf.reduce_min(low, 0))  # [3]
-    high = floats(tf.reduce_max(high, 0))
+    values = floats(rows)  # XLA's loops over bytes do not vectorise
+    low = tf.reshape(tf.reduce_min(values, 0), [width, 3])
+    high = tf.reshape(tf.reduce_max(values, 0), [width, 3])
+    low = tf.reduce_min(low, 0)  # [3]
+    high = tf.reduce_max(high, 0)
     flat = high <= low
     scale = tf.where(flat, 1.0, 255.0 / (high - low))
     offset = tf.where(flat, 0.0, product(scale, -low))
-    stretched = product(_per_channel(scale, width), floats(rows))
+    stretched = product(_per_channel(scale, width), values)
     stretched += _per_channel(offset, width)
     result = tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8)
     return tf.reshape(result, tf.shape(image))
 
 
-def _histogram(image):
-    """int32 [3, 256]: how often each value occurs in each channel."""
-    return tf.stack(
-        [
-            tf.raw_ops.DenseBincount(
-                input=tf.cast(tf.reshape(channel, [-1]), tf.int32),
-                size=256,
-                weights=tf.zeros([0], tf.int32),
-            )
-            for channel in tf.split(tf.reshape(image, [-1, 3]), 3, axis=1)
-        ]
-    )
-
-
-def equalization(image):
-    """The table that `equalize` looks values up in.
+def _table(counts):
+    """New values of the values 0 to 255, from how often they occur.
 
     Args:
-        image: uint8 [height, width, 3].
+        counts: int32 [3, 256].
 
     Returns:
-        uint8 [3, 256], the new value of each value in each channel. In plain
-        graphs it is much faster than compiled: XLA counts one by one.
+        uint8 [3, 256].
     """
-    counts = _histogram(image)
     seen = tf.where(counts > 0, tf.range(256), -1)
     last = tf.reduce_max(seen, axis=1, keepdims=True)  # [3, 1]
     others = tf.where(tf.range(256) == last, 0, counts)
@@ -104,19 +89,20 @@ def equalization(image):
     return tf.cast(table, tf.uint8)
 
 
-def equalize(image, *, table=None):
+def equalize(image):
     """Spreads the values of each channel evenly, as Pillow does.
 
     Args:
         image: uint8 [height, width, 3].
-        table: uint8 [3, 256], the image's `equalization`, where it is at hand.
 
     Returns:
         uint8 [height, width, 3].
     """
-    if table is None:
-        table = equalization(image)
     rows, width = rows_of(image)
-    index = tf.cast(rows, tf.int32) + _per_channel([0, 256, 512], width)
-    result = tf.gather(tf.reshape(table, [-1]), index)
+    places = tf.cast(rows, tf.int32) + _per_channel([0, 256, 512], width)
+    # A sum by segments, since XLA has no DenseBincount.
+    flat = tf.reshape(places, [-1])
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, 3 * 256)
+    table = _table(tf.reshape(counts, [3, 256]))
+    result = tf.gather(tf.reshape(table, [-1]), places)
     return tf.reshape(result, tf.shape(image))

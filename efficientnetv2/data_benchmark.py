@@ -1,0 +1,212 @@
+"""The speed of the input pipeline as a share of its limit, and where time goes.
+
+The limit is what no pipeline of TensorFlow's own kernels can pass: the same
+windows of the same pictures decoded, resized and flipped, and nothing else.
+Bytes lie in memory, windows and flips are drawn beforehand, nothing is rounded,
+augmented or gathered into batches.
+
+Each stage is the pipeline cut off behind it. All of them and the limit are run
+in turn, round after round on the same examples, so that a machine that is now
+faster and now slower changes all alike; shares are medians over the rounds.
+"""
+
+import dataclasses
+import os
+import time
+
+import numpy as np
+
+from efficientnetv2 import progressive
+from efficientnetv2.data import (
+    pipeline,
+    policies,
+    prefixes,
+    reading,
+    sources,
+)
+from efficientnetv2.data.examples import Example
+
+ROUNDS = 15
+_BUFFERED_BATCHES = 4  # what may wait, ready, when a measurement begins
+# A process that uses less than this part of a core is idle.
+_IDLE = 0.05
+_PAUSE = 0.05  # seconds
+_MANY_EPOCHS = 1 << 30
+_BAR = 40  # characters that stand for all the time
+
+
+@dataclasses.dataclass(frozen=True)
+class _Speeds:
+    """What was measured.
+
+    Args:
+        names: Of what was run: 'limit', the stages in their order, 'whole'.
+        seconds: Of an example, float64 [rounds, names].
+    """
+
+    names: tuple[str, ...]
+    seconds: np.ndarray
+
+    def column(self, name):
+        """An example's seconds by round, [rounds]."""
+        return self.seconds[:, self.names.index(name)]
+
+    def share_of_limit(self, name):
+        """Quartiles of the speed as a share of the limit's, [3]."""
+        shares = self.column("limit") / self.column(name)
+        return np.percentile(shares, (25, 50, 75))
+
+    def shares_of_stages(self):
+        """Each stage's part of a picture's time: dict from name, sum 1."""
+        stages = self.names[1:-1]
+        ends = np.median([self.column(name) for name in stages], axis=1)
+        times = np.diff(np.maximum.accumulate(ends), prepend=0.0)
+        return dict(zip(stages, times / times.sum(), strict=True))
+
+
+def _settle():
+    """Waits until no dataset works ahead any more."""
+    before = -1.0
+    while time.process_time() - before > _IDLE * _PAUSE:
+        before = time.process_time()
+        time.sleep(_PAUSE)
+
+
+def _measure(datasets, *, examples, rounds):
+    """Runs datasets in turn.
+
+    Args:
+        datasets: Dict from name to an endless dataset of batches.
+        examples: Number of examples a round, whole batches.
+        rounds: How often.
+
+    Returns:
+        `_Speeds`.
+    """
+    options = reading.options(None)
+    iterators = [
+        iter(data.with_options(options).prefetch(2))
+        for data in datasets.values()
+    ]
+    seconds = np.zeros([rounds, len(iterators)])
+    for number in range(-1, rounds):  # the first one traces and compiles
+        places = range(len(iterators))
+        for place in places if number % 2 else reversed(places):
+            _settle()
+            for _ in range(_BUFFERED_BATCHES):
+                next(iterators[place])
+            start = time.perf_counter()
+            for _ in range(examples // prefixes.BATCH):
+                next(iterators[place])
+            if number >= 0:
+                seconds[number, place] = time.perf_counter() - start
+    return _Speeds(tuple(datasets), seconds / examples)
+
+
+def _treatment(config, stage):
+    return dict(
+        image_size=stage.image_size,
+        style=config.data.preprocessing,
+        min_area=config.data.min_area,
+        augname=config.data.augname,
+        magnitude=stage.randaug_magnitude,
+        mixup_alpha=stage.mixup_alpha,
+        cutmix_alpha=stage.cutmix_alpha,
+        normalize_labels=config.train.loss_type == "softmax",
+        seed=config.train.seed,
+    )
+
+
+def measure(source, config, stage, *, rounds=ROUNDS):
+    """Measures the limit, each stage and the whole of the input pipeline.
+
+    Args:
+        source: A `sources.Source` of training examples.
+        config: A `config.Config`.
+        stage: The `progressive.Stage` whose pictures are made.
+        rounds: How often each is run.
+
+    Returns:
+        `_Speeds`.
+
+    Raises:
+        ValueError: if no picture can be decoded.
+    """
+    treatment = _treatment(config, stage)
+    augname, magnitude = treatment.pop("augname"), treatment.pop("magnitude")
+    example = Example(
+        source=source,
+        policy=policies.build(augname, magnitude=magnitude),
+        **treatment,
+    )
+    numbers, encoded, windows, flips = prefixes.draw(source, example)
+    whole = pipeline.train_batches(
+        source,
+        batch_size=prefixes.BATCH,
+        steps_per_epoch=max(1, source.num_examples // prefixes.BATCH),
+        end_epoch=_MANY_EPOCHS,
+        augname=augname,
+        magnitude=magnitude,
+        max_bad_fraction=1.0,
+        **treatment,
+    )
+    datasets = {
+        "limit": prefixes.limit(
+            encoded,
+            windows,
+            flips,
+            image_size=example.image_size,
+            style=example.style,
+        ),
+        **prefixes.stages(source, example, np.array(numbers)),
+        "whole": whole,
+    }
+    return _measure(datasets, examples=len(numbers), rounds=rounds)
+
+
+def _table(speeds):
+    """Lines that say what was measured."""
+    lines = [f"{'':10} images/s   of the limit (quartiles)"]
+    for name in ("limit", "whole"):
+        speed = 1.0 / np.median(speeds.column(name))
+        low, middle, high = speeds.share_of_limit(name)
+        lines.append(
+            f"{name:10} {speed:8,.0f}   {middle:.2f}  ({low:.2f} to {high:.2f})"
+        )
+    lines += ["", f"{'stage':10} share of a picture's time"]
+    for name, share in speeds.shares_of_stages().items():
+        bar = "#" * round(share * _BAR)
+        lines.append(f"{name:10} {share:5.1%}  {bar}".rstrip())
+    return lines
+
+
+def run(config, rounds=ROUNDS):
+    """Measures the first and the last stage's pictures and prints tables.
+
+    Args:
+        config: A `config.Config`.
+        rounds: How often each part is run.
+
+    Raises:
+        ValueError: if there are no pictures.
+    """
+    source = sources.open_source(config.data, config.train.split)
+    stages = progressive.plan(config)
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"{source.num_examples:,} pictures of {source.name}, {cores} cores, "
+        f"{rounds} rounds",
+        flush=True,
+    )
+    for stage in dict.fromkeys((stages[0], stages[-1])):
+        print(
+            f"\n{stage.image_size} px, {config.data.augname}"
+            + (
+                f" {stage.randaug_magnitude:g}"
+                if config.data.augname == "randaug"
+                else ""
+            ),
+            flush=True,
+        )
+        speeds = measure(source, config, stage, rounds=rounds)
+        print("\n".join(_table(speeds)), flush=True)
