@@ -6,7 +6,6 @@ import os
 import keras
 import numpy as np
 import pytest
-from random_weights import TINY
 
 from efficientnetv2 import (
     app,
@@ -21,12 +20,14 @@ from efficientnetv2 import (
 )
 from efficientnetv2.benchmark_table import Row, Side
 
+TINY = "r1_k3_s2_e4_i8_o8_se0.25"
+SMALL_HEAD = "data.num_classes=5,model.feature_size=16"
 
 @pytest.fixture(scope="module")
 def settled():
     """Settings of a tiny model for the benchmark."""
     return benchmark._settle(
-        config.load(TINY, "imagenet", "data.num_classes=5"),
+        config.load(TINY, "imagenet", SMALL_HEAD),
         benchmark.Settings(batch_size=4, image_size=32),
     )
 
@@ -58,16 +59,15 @@ def _row(*, twin=True):
 
 
 def test_multiply_adds_are_kernels_times_places():
-    model = zoo.get_model("r1_k3_s2_e4_i8_o8_se0.25", num_classes=5,
-                          model_config="feature_size=16")  # fmt: skip
+    settings = {"feature_size": 16}
+    model = zoo.get_model(TINY, num_classes=5, model_config=settings)
     # 33 px: 17 after the stem, 9 after the block; squeeze-excite sees one.
     stem = 17 * 17 * 9 * 3 * 8
     block = 17 * 17 * 8 * 32 + 9 * 9 * 9 * 32 + 2 * 32 * 2 + 9 * 9 * 32 * 8
     head = 9 * 9 * 8 * 16 + 16 * 5
     assert multiply_adds.count(model, 33) == stem + block + head
-    first = zoo.get_model("r1_k3_s2_e4_i8_o8_se0.25", num_classes=5,
-                          model_config="feature_size=16,"
-                          "data_format=channels_first")  # fmt: skip
+    settings["data_format"] = "channels_first"
+    first = zoo.get_model(TINY, num_classes=5, model_config=settings)
     assert multiply_adds.count(first, 33) == multiply_adds.count(model, 33)
 
 
@@ -224,10 +224,9 @@ def test_bad_input_is_one_line(arguments, words, capsys):
 
 def test_the_mode_prints_json_of_every_model(capsys, tmp_path):
     path = tmp_path / "bench.png"
-    # XL's twin does not exist; a tiny model stands for it here.
     code = _main(
         f"--model_name={TINY}",
-        "--hparam_str=data.num_classes=5",
+        f"--hparam_str={SMALL_HEAD}",
         "--baseline",
         "--pairs=2",
         "--first_steps=1",

@@ -109,7 +109,7 @@ def _zip_reader(path):
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise damaged(path, error) from None
     if keras_h5.ARCHIVED in members:
         return keras_h5

@@ -10,6 +10,7 @@ import os
 import pathlib
 import tempfile
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from efficientnetv2.weights import names
 from efficientnetv2.weights.source import Source, WeightsError, damaged
 
 KIND = "Keras weights"
+# What h5py and zipfile raise for torn bytes, names and types among them.
+_DAMAGE = (
+    OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 ARCHIVED = "model.weights.h5"  # in a .keras file
 # keras.applications' V1 models normalise in a layer with variables.
 _NORMALIZATION = ("mean", "variance", "count")
@@ -50,7 +56,9 @@ def read(path, layers, *, moving_average=True):
             if not stored:
                 raise WeightsError(f"{str(path)!r} holds no layer of Keras")
             return _source(stored, layers, pair)
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+    except WeightsError:
+        raise
+    except _DAMAGE as error:
         raise damaged(path, error) from None
 
 

@@ -67,7 +67,9 @@ def unpack(archive, folder):
             f"{str(archive)!r} is not unpacked: its member {member!r} is "
             "unsafe, it leaves the folder or is no plain file"
         ) from None
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (
+        tarfile.TarError, EOFError, OSError, ValueError, zlib.error
+    ) as error:
         raise damaged(archive, error) from None
 
 

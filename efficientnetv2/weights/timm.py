@@ -30,6 +30,11 @@ _LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 # Where a training checkpoint keeps the state dict; averages first.
 _AVERAGES = ("state_dict_ema", "model_ema")
 _WRAPPERS = ("state_dict", "model")
+# What torn bytes lead to in JSON, numpy, zip files and pickles.
+_DAMAGE = (
+    OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError,
+    AttributeError,
+)  # fmt: skip
 # PyTorch's file before 1.6 begins with this number, pickled.
 _OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
@@ -113,7 +118,7 @@ def _read_safetensors(path):
             if entry["dtype"] == "BF16":  # the upper half of a float32
                 array = (array.astype("<u4") << 16).view("<f4")
             tensors[name] = array
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise damaged(path, error) from None
     return tensors
 
@@ -141,7 +146,7 @@ def _read_pth(path, moving_average):
                 "run code, so it is not read"
             ) from None
         raise damaged(path, error) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise damaged(path, error) from None
     wrappers = _AVERAGES if moving_average else ()
     for wrapper in (*wrappers, *_WRAPPERS):
