@@ -147,7 +147,7 @@ def _resolve(values, mode):
         values.hparam_str,
         data_dir=values.data_dir,
     )
-    settings = _with_tpu(settings, values)
+    settings = _with_runtime(settings, values)
     folder = folder or _default_folder(settings)
     if mode.opens_run and values.weights is None:
         saved = _saved(folder)
@@ -172,11 +172,11 @@ def _override(saved, values):
     settings = config.override(
         saved, values.hparam_str, data_dir=values.data_dir
     )
-    return _with_tpu(settings, values)
+    return _with_runtime(settings, values)
 
 
-def _with_tpu(settings, values):
-    names = ("tpu", "tpu_zone", "gcp_project")
+def _with_runtime(settings, values):
+    names = ("tpu", "tpu_zone", "gcp_project", "data_service")
     given = {f"runtime.{name}": values[name].value for name in names}
     if values.tpu is not None:
         given["runtime.strategy"] = "tpu"

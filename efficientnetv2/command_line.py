@@ -28,6 +28,12 @@ _FLAGS = {
             f"a data set below [{config.DEFAULT_DATASET}: needs no files]",
         ),
         ("data_dir", None, "DIR", "folder of the data set's files"),
+        (
+            "data_service",
+            None,
+            "ADDRESS",
+            "grpc://host:port of a tf.data service that makes the pictures",
+        ),
         ("model_dir", None, "DIR", "the run's folder [runs/<model>-<data>]"),
         (
             "hparam_str",

@@ -53,6 +53,7 @@ RANGES = {
     "runtime.keep_checkpoint_max": _AT_LEAST_ONE,
 }
 _PATTERNS = ("train.varsexp", "train.weight_decay_exclude")
+_ADDRESS = re.compile(r"grpc://[^/\s]+:\d+")
 
 
 def _check_ranges(values):
@@ -67,6 +68,15 @@ def _check_ranges(values):
                 f"{key} must be a regular expression ({error}). "
                 f"Received: {values[key]!r}"
             ) from None
+
+
+def _check_address(values):
+    address = values["runtime.data_service"]
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise ValueError(
+            "runtime.data_service must be grpc://host:port. "
+            f"Received: {address!r}"
+        )
 
 
 def _check_order(values, low, high, reason):
@@ -129,6 +139,7 @@ def check(values):
         ValueError: one line that names the key, the rule and the value.
     """
     _check_ranges(values)
+    _check_address(values)
     block_spec.decode(values["model.blocks"])
     _check_stages(values)
     if not values["train.min_steps"]:  # with it the data decide the length

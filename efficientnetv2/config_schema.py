@@ -144,6 +144,9 @@ class RuntimeConfig:
     tpu: str | None = None
     tpu_zone: str | None = None
     gcp_project: str | None = None
+    # Dispatcher of a tf.data service whose workers make the pictures to train
+    # on, grpc://host:port. None: this machine makes them.
+    data_service: str | None = None
     # Compute type; weights stay float32. None: float32 throughout.
     mixed_precision: Literal["bfloat16", "float16"] | None = None
     # Training steps inside one compiled call.

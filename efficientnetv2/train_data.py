@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from efficientnetv2 import distribute
 from efficientnetv2.data import broken, mixing, pipeline
+from efficientnetv2.data.service import batches as service
 
 
 def _loosen(batch):
@@ -25,52 +26,61 @@ def _host(setup):
     }
 
 
-def _pictures(setup, stage, **position):
-    """The pipeline of a stage, from a position on."""
+def _treatment(setup, stage):
+    """What a stage does to its pictures."""
     config = setup.config
-    return pipeline.train_batches(
-        setup.source,
-        image_size=stage.image_size,
-        style=config.data.preprocessing,
-        min_area=config.data.min_area,
-        augname=config.data.augname,
-        magnitude=stage.randaug_magnitude,
-        mixup_alpha=stage.mixup_alpha,
-        cutmix_alpha=stage.cutmix_alpha,
-        normalize_labels=config.train.loss_type == "softmax",
-        seed=config.train.seed,
-        max_bad_fraction=config.data.max_bad_fraction,
-        **position,
-    )
+    return {
+        "image_size": stage.image_size,
+        "style": config.data.preprocessing,
+        "min_area": config.data.min_area,
+        "augname": config.data.augname,
+        "magnitude": stage.randaug_magnitude,
+        "mixup_alpha": stage.mixup_alpha,
+        "cutmix_alpha": stage.cutmix_alpha,
+        "normalize_labels": config.train.loss_type == "softmax",
+        "seed": config.train.seed,
+        "max_bad_fraction": config.data.max_bad_fraction,
+    }
 
 
-def batches(setup, state, stage):
+def batches(setup, state, stage, watch):
     """Training batches from a state's position to the end of its stage.
 
     Args:
         setup: A `train_setup.Setup`.
         state: A `train_setup.State`.
         stage: The `progressive.Stage` of the state's epoch.
+        watch: What `watch` gave.
 
     Returns:
         An iterable of batches, one a step; distributed where there are
         several replicas, each of which takes its rows in their order.
     """
-    replicas = setup.workers.replicas
-    done = state.step % setup.epoch_steps
-    found = _pictures(
-        setup,
-        stage,
-        batch_size=distribute.per_replica_batch(
-            setup.config.train.batch_size, setup.strategy
+    config, workers = setup.config, setup.workers
+    wanted = {
+        **_treatment(setup, stage),
+        "batch_size": distribute.per_replica_batch(
+            config.train.batch_size, setup.strategy
         ),
-        first_epoch=state.step // setup.epoch_steps,
-        end_epoch=stage.end_epoch,
-        first_offset=state.offset,
-        steps_per_epoch=setup.epoch_steps * replicas,
-        first_step=done * replicas,
-        **_host(setup),
-    )
+        "steps_per_epoch": setup.epoch_steps * workers.replicas,
+        "first_epoch": state.step // setup.epoch_steps,
+        "end_epoch": stage.end_epoch,
+        "first_step": state.step % setup.epoch_steps * workers.replicas,
+    }
+    if config.runtime.data_service:
+        found = service.train_batches(
+            setup.source,
+            address=config.runtime.data_service,
+            note=watch.note,
+            shuffle_memory_mb=config.data.shuffle_memory_mb,
+            host_index=workers.index,
+            num_hosts=workers.count,
+            **wanted,
+        )
+    else:
+        found = pipeline.train_batches(
+            setup.source, first_offset=state.offset, **_host(setup), **wanted
+        )
     if not setup.has_static_sizes:
         found = found.map(_loosen)
     if setup.strategy.num_replicas_in_sync == 1:
@@ -89,9 +99,9 @@ def examples(setup, stage, *, count=8):
     Returns:
         uint8 array [count, size, size, 3].
     """
-    found = _pictures(
-        setup,
-        stage,
+    found = pipeline.train_batches(
+        setup.source,
+        **_treatment(setup, stage),
         batch_size=count,
         first_epoch=stage.first_epoch,
         end_epoch=stage.first_epoch + 1,
@@ -118,9 +128,15 @@ def watch(setup, state):
         state: A `train_setup.State`.
 
     Returns:
-        A `broken.BrokenExamples`.
+        A `broken.BrokenExamples`, or `broken.ServedExamples` of a service.
     """
     config = setup.config
+    if config.runtime.data_service:
+        return broken.ServedExamples(
+            setup.source,
+            max_bad_fraction=config.data.max_bad_fraction,
+            num_hosts=setup.workers.count,
+        )
     return broken.BrokenExamples(
         setup.source,
         seed=config.train.seed,

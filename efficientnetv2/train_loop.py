@@ -93,7 +93,7 @@ class Loop:
         setup, state = self.setup, self.state
         self._show(stage)
         stage_end = stage.end_epoch * setup.epoch_steps
-        batches = iter(train_data.batches(setup, state, stage))
+        batches = iter(train_data.batches(setup, state, stage, self.broken))
         while state.step < stage_end and not self._stops:
             self._take(batches, stage)
             improved = self._evaluate()

@@ -1,11 +1,49 @@
 """Counts and names the examples that could not be decoded."""
 
+import threading
+
 import numpy as np
 from absl import logging
 
 from efficientnetv2.data import order
 
 _NAMED = 5  # the first ones, in the log
+
+
+class _Report:
+    """Names the first broken examples, and fails where there are too many.
+
+    Args:
+        source: The `sources.Source`.
+        max_bad_fraction: Share of an epoch's examples that may be broken.
+        num_hosts: Number of hosts; this one has as many examples as others.
+    """
+
+    def __init__(self, source, *, max_bad_fraction, num_hosts):
+        self._source = source
+        self._max_bad_fraction = max_bad_fraction
+        self._most = max_bad_fraction * source.num_examples / num_hosts
+        self._named = set()
+
+    def name(self, number):
+        """Names an example in the log, if it is one of the first."""
+        if len(self._named) >= _NAMED:
+            return
+        reason = self._source.explain(number) or "fails in preprocessing"
+        sentence = f"{self._source.place(number)}: {reason}"
+        if sentence not in self._named:
+            self._named.add(sentence)
+            logging.warning("left out, %s", sentence)
+
+    def check(self, count):
+        """Raises ValueError if so many broken ones are too many."""
+        if count > self._most:
+            raise ValueError(
+                f"{count} of {self._source.num_examples} examples of "
+                f"{self._source.name} are broken, more than "
+                f"data.max_bad_fraction={self._max_bad_fraction} allows; the "
+                f"first: {'; '.join(sorted(self._named))}"
+            )
 
 
 class BrokenExamples:
@@ -46,7 +84,9 @@ class BrokenExamples:
         self.total = 0
         self._source = source
         self._seed = seed
-        self._max_bad_fraction = max_bad_fraction
+        self._report = _Report(
+            source, max_bad_fraction=max_bad_fraction, num_hosts=num_hosts
+        )
         self._host = {
             "host_rows": host_rows,
             "host_index": host_index,
@@ -54,7 +94,6 @@ class BrokenExamples:
         }
         self._epoch = epoch
         self._place = order.host_place(offset, **self._host)
-        self._named = set()
 
     def observe(self, epoch, offsets):
         """Takes account of a batch.
@@ -89,21 +128,59 @@ class BrokenExamples:
         for offset in missing[missing < size].tolist():
             self.count += 1
             self.total += 1
-            self._name(int(numbers[offset]))
-        most = self._max_bad_fraction * size / self._host["num_hosts"]
-        if self.count > most:
-            raise ValueError(
-                f"{self.count} of {size} examples of {self._source.name} are "
-                "broken, more than data.max_bad_fraction="
-                f"{self._max_bad_fraction} allows; the first: "
-                f"{'; '.join(sorted(self._named))}"
-            )
+            self._report.name(int(numbers[offset]))
+        self._report.check(self.count)
 
-    def _name(self, number):
-        if len(self._named) >= _NAMED:
-            return
-        reason = self._source.explain(number) or "fails in preprocessing"
-        sentence = f"{self._source.place(number)}: {reason}"
-        if sentence not in self._named:
-            self._named.add(sentence)
-            logging.warning("left out, %s", sentence)
+
+class ServedExamples:
+    """Watches what the workers of a data service deliver.
+
+    Args:
+        source: The `sources.Source`.
+        max_bad_fraction: Share of an epoch's examples that may be broken.
+        num_hosts: Number of hosts that train.
+
+    Attributes:
+        total: Broken examples of all epochs.
+    """
+
+    def __init__(self, source, *, max_bad_fraction=0.01, num_hosts=1):
+        self.total = 0
+        self._broken = set()  # (epoch, number); a second round adds none
+        self._lock = threading.Lock()  # `note` is called by other threads
+        self._report = _Report(
+            source, max_bad_fraction=max_bad_fraction, num_hosts=num_hosts
+        )
+
+    def note(self, good, numbers, epochs):
+        """Takes account of a chunk that a worker has sent.
+
+        Args:
+            good: int64 array, the numbers of the examples in it.
+            numbers: int64 array, those that were to be in it.
+            epochs: int64 array, the epoch of each of `numbers`.
+        """
+        for row in np.flatnonzero(~np.isin(numbers, good)).tolist():
+            found = int(epochs[row]), int(numbers[row])
+            with self._lock:
+                is_new = found not in self._broken
+                self._broken.add(found)
+                self.total += is_new
+            if is_new:
+                self._report.name(found[1])
+
+    def observe(self, epoch, offsets):
+        """Takes account of a batch, as `BrokenExamples.observe`.
+
+        Returns:
+            0: a service cannot be told where to go on.
+
+        Raises:
+            ValueError: if more examples are broken than may be.
+        """
+        del offsets
+        with self._lock:
+            self._broken = {row for row in self._broken if row[0] >= epoch}
+            count = sum(row[0] == epoch for row in self._broken)
+        self._report.check(count)
+        return 0

@@ -55,6 +55,9 @@ class CachedSource(Source):
     def explain(self, number):
         return self._source.explain(number)
 
+    def graph_reader(self, first, end):
+        return self._source.graph_reader(first, end)  # past the cache
+
     def order(self, seed, epoch):
         return self._source.order(seed, epoch)
 

@@ -5,6 +5,7 @@ import concurrent.futures
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2.data.sources.graph_reader import FileReader
 from efficientnetv2.data.sources.source import Source
 from efficientnetv2.data.sources.stored_bytes import is_remote, read_file
 
@@ -53,3 +54,6 @@ class FileSource(Source):
 
     def place(self, number):
         return self.paths[number]
+
+    def graph_reader(self, first, end):
+        return FileReader(self.paths[first:end], first)

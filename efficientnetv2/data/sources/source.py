@@ -66,6 +66,18 @@ class Source(abc.ABC):
     def files(self):
         """Where the examples are: a dict from path to places in the file."""
 
+    @abc.abstractmethod
+    def graph_reader(self, first, end):
+        """Reads some of the examples without Python.
+
+        Args:
+            first: Number of the first example.
+            end: The one behind the last.
+
+        Returns:
+            A `graph_reader.GraphReader`.
+        """
+
     def order(self, seed, epoch):
         """The order in which an epoch reads the examples.
 

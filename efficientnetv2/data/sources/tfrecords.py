@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnetv2.data import order
-from efficientnetv2.data.sources import record_index, splits
+from efficientnetv2.data.sources import record_index, splits, stored_bytes
+from efficientnetv2.data.sources.graph_reader import RecordReader
 from efficientnetv2.data.sources.remote_blocks import RemoteBlocks
 from efficientnetv2.data.sources.source import Source
 from efficientnetv2.data.sources.stored_bytes import OpenFiles, is_remote
@@ -145,6 +146,10 @@ class RecordSource(Source):
         row = int(self.rows[number])
         path = self.index.paths[int(self.index.files[row])]
         return f"{path}, record {self.index.within_file(row)}"
+
+    def graph_reader(self, first, end):
+        sizes = [size for _, size, _ in stored_bytes.stamps(self.index.paths)]
+        return RecordReader(self.index, self.rows[first:end], sizes, first)
 
     def explain(self, number):
         if not self.index.good[self.rows[number]]:

@@ -1,0 +1,1 @@
+"""Training pictures made on other machines, by tf.data's service."""
