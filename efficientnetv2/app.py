@@ -27,6 +27,7 @@ class Mode(NamedTuple):
         opens_run: It works on a run made before and takes its settings.
         takes_inputs: Pictures are passed as the keyword argument `inputs`.
         takes_config: False calls `function(model_dir, ...)`.
+        takes_models: `function(configs, ...)`, for --model_name=a,b.
     """
 
     module: str
@@ -36,6 +37,7 @@ class Mode(NamedTuple):
     opens_run: bool = False
     takes_inputs: bool = False
     takes_config: bool = True
+    takes_models: bool = False
 
 
 MODES = {
@@ -72,6 +74,16 @@ MODES = {
         "draw a run's curves.png again",
         opens_run=True,
         takes_config=False,
+    ),
+    "benchmark": Mode(
+        "benchmark",
+        "run",
+        "measure models: --model_name=a,b; needs no data",
+        flags=(
+            "baseline", "batch_size", "image_size", "pairs", "first_steps",
+            "format", "picture",
+        ),
+        takes_models=True,
     ),
 }
 
@@ -141,9 +153,14 @@ def _resolve(values, mode):
         if saved is not None:
             _check_same_run(values, saved, folder)
             return _override(saved, values), folder
+    dataset = values.dataset_cfg
+    if dataset is None and mode.opens_run and values.weights is not None:
+        # Its classes, and the model's own size and normalisation.
+        is_21k = values.weights == "imagenet21k"
+        dataset = "imagenet21k" if is_21k else "imagenet"
     settings = config.load(
         values.model_name or command_line.DEFAULT_MODEL,
-        values.dataset_cfg,
+        dataset,
         values.hparam_str,
         data_dir=values.data_dir,
     )
@@ -166,6 +183,24 @@ def _resolve(values, mode):
             flush=True,
         )
     return settings, folder
+
+
+def _configs(values):
+    """A config for each model of --model_name=a,b, with its own recipe."""
+    for key, flag in (
+        ("train.batch_size", "batch_size"),
+        ("train.isize", "image_size"),
+    ):
+        if key in values.hparam_str:
+            raise ValueError(
+                f"--mode=benchmark takes --{flag}. Received: {key} in "
+                f"--hparam_str={values.hparam_str}"
+            )
+    names = (values.model_name or command_line.DEFAULT_MODEL).split(",")
+    return [
+        config.load(name.strip(), "imagenet", values.hparam_str)
+        for name in names
+    ]
 
 
 def _override(saved, values):
@@ -210,13 +245,18 @@ def _run(argv):
     mode = MODES[values.mode]
     if mode.takes_config:
         _check_backend(values.mode)
-    settings, model_dir = _resolve(values, mode)
+    if mode.takes_models:
+        positional = (_configs(values),)
+    else:
+        settings, model_dir = _resolve(values, mode)
+        positional = (model_dir,)
+        if mode.takes_config:
+            positional = (settings, model_dir)
     arguments = {name: values[name].value for name in mode.flags}
     if mode.takes_inputs:
         arguments["inputs"] = inputs
     with startup.quiet():
         module = importlib.import_module(f"efficientnetv2.{mode.module}")
-    positional = (settings, model_dir) if mode.takes_config else (model_dir,)
     result = getattr(module, mode.function)(*positional, **arguments)
     return result if isinstance(result, int) else 0
 

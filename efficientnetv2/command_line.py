@@ -60,6 +60,14 @@ _FLAGS = {
         ("format", "table", "table|json", "what to print [table]"),
         ("top_k", 5, "K", "classes to print for a picture [5]"),
     ),
+    "Benchmark": (
+        ("baseline", False, "", "beside keras.applications, with ratios"),
+        ("batch_size", 16, "N", "pictures a step and a forward pass [16]"),
+        ("image_size", 128, "PX", "side of the pictures [128]"),
+        ("pairs", 15, "N", "timed calls, of both sides in turn [15]"),
+        ("first_steps", 3, "N", "processes for first step and memory [3]"),
+        ("picture", None, "FILE", "draw the figures too: .png, .svg, .pdf"),
+    ),
     "Cloud TPU": (
         ("tpu", None, "NAME", "name or grpc:// address of the TPU"),
         ("gcp_project", None, "NAME", "its Google Cloud project"),
@@ -117,6 +125,7 @@ def help_text(program, modes):
         f"  {command} --mode=train --model_name=efficientnetv2-s \\",
         "      --dataset_cfg=imagenet --data_dir=DIR --model_dir=DIR",
         f"  {command} --mode=predict --model_dir=DIR picture.jpg folder",
+        f"  {command} --mode=benchmark --model_name=NAME,NAME --baseline",
         "",
         "Modes",
         *(f"  --mode={name:<17} {what}" for name, what in modes.items()),

@@ -7,7 +7,7 @@ from efficientnetv2.data import broken, mixing, pipeline
 from efficientnetv2.data.service import batches as service
 
 
-def _loosen(batch):
+def loosen(batch):
     """Hides the image size from the trace, so that one serves all stages."""
     image = batch["image"]
     shape = tf.shape(image)
@@ -82,7 +82,7 @@ def batches(setup, state, stage, watch):
             setup.source, first_offset=state.offset, **_host(setup), **wanted
         )
     if not setup.has_static_sizes:
-        found = found.map(_loosen)
+        found = found.map(loosen)
     if setup.strategy.num_replicas_in_sync == 1:
         return found
     return setup.strategy.distribute_datasets_from_function(lambda _: found)

@@ -18,7 +18,8 @@ from efficientnetv2.workers import reason
 _ACCOUNT_CALLS = 50  # calls between looks at what was broken or skipped
 
 
-def _step(setup, state):
+def build_step(setup, state):
+    """Makes the `TrainStep` of a run from its settings and state."""
     config = setup.config
     in_optimizer = config.train.optimizer in optimizers.DECOUPLED
     return TrainStep(
@@ -60,7 +61,7 @@ class Loop:
         self.writer = writer
         self.log = log
         self.stop = stop
-        self.step = _step(setup, state)
+        self.step = build_step(setup, state)
         self.evaluator = evaluator
         self.broken = train_data.watch(setup, state)
         self._unseen = []  # (epoch, bad, offsets) not accounted for yet

@@ -296,6 +296,24 @@ def test_weights_replace_a_run(calls):
     assert keywords["weights"] == "w.h5"
 
 
+@pytest.mark.parametrize(
+    "weights, dataset, classes, size",
+    [
+        ("w.h5", "imagenet", 1000, 224),
+        ("imagenet21k", "imagenet21k", 21843, 224),
+    ],
+)
+def test_weights_without_a_data_set_are_imagenets(
+    weights, dataset, classes, size, calls
+):
+    flags = [f"--weights={weights}", "--model_name=efficientnetv2-b0"]
+    assert _main("--mode=predict", "a.jpg", *flags) == 0
+    settings = calls.recorded[0][0][0]
+    assert settings.dataset_cfg == dataset
+    assert settings.data.num_classes == classes
+    assert (settings.eval.isize, settings.data.preprocessing) == (size, "v1")
+
+
 def test_report_needs_only_the_folder(calls):
     assert _main("--mode=report", "--model_dir=old") == 0
     assert calls.recorded == [(("old",), {})]
