@@ -129,7 +129,9 @@ def evaluate_run(config, model_dir, *, weights=None, follow=0.0):
         _newer(folder / model_dir_lib.CHECKPOINTS, -1, follow)
     with strategy.scope():
         if weights:
-            trained = model_dir_lib.from_weights(config, weights)
+            trained = model_dir_lib.from_weights(
+                config, weights, class_names=source.class_names
+            )
         else:
             trained = model_dir_lib.load(folder, config=config)
     what = f"the run {folder}" if follow else trained.description

@@ -258,8 +258,9 @@ def test_one_line_for_a_download_that_stops(site, cache, monkeypatch):
     assert not list(cache.iterdir())
 
 
-def test_class_names_come_in_order_from_keras(monkeypatch):
+def test_class_names_come_in_order_from_keras(monkeypatch, capsys):
     def decode(scores, top):
+        print("Downloading data")
         return [[(f"n{row.argmax():08d}", f"name {row.argmax()}", 1.0)]
                 for row in scores]
 
@@ -269,6 +270,7 @@ def test_class_names_come_in_order_from_keras(monkeypatch):
     names = weights.class_names(1000)
     assert (len(names), names[0], names[999]) == (1000, "name 0", "name 999")
     assert weights.class_names(21843) is None
+    assert capsys.readouterr().out == ""  # it may be JSON that is printed
 
 
 def test_without_network_there_are_no_class_names(monkeypatch, caplog):

@@ -1,10 +1,12 @@
 """Fetches published weights and class names, once."""
 
+import contextlib
 import hashlib
 import http.client
 import logging
 import os
 import pathlib
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -114,8 +116,10 @@ def class_names(num_classes):
 
     decode = keras.applications.imagenet_utils.decode_predictions
     try:
-        # Row i has its one in column i: its best class is class i.
-        rows = decode(np.eye(1000, dtype="float32"), top=1)
+        # Row i has its one in column i: its best class is class i. What Keras
+        # says of the download is no result of the program.
+        with contextlib.redirect_stdout(sys.stderr):
+            rows = decode(np.eye(1000, dtype="float32"), top=1)
     except Exception as error:  # Keras raises plain `Exception` here
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         _LOG.warning("no class names, numbers instead: %s", reason)
