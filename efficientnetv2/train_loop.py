@@ -155,7 +155,10 @@ class Loop:
             )
         except tf.errors.InvalidArgumentError as error:
             self._account()  # says which examples, if they are the reason
-            raise ValueError(reason(error)) from None
+            text = reason(error)
+            if "max_bad_fraction" in text:
+                text += self.broken.first()
+            raise ValueError(text) from None
         except tf.errors.ResourceExhaustedError as error:
             replicas = self.setup.strategy.num_replicas_in_sync
             batch_size = self.setup.config.train.batch_size

@@ -282,10 +282,14 @@ class TestBroken:
 
     def test_a_stream_of_broken_ones_ends(self, tmp_path):
         folder = small_data.write_data_set(tmp_path / "data", broken=range(40))
+        source = _open(folder)
         with pytest.raises(
             tf.errors.InvalidArgumentError, match="max_bad_fraction=0.1"
         ):
-            _train(_open(folder))
+            _train(source)
+        end = self._watch(source).first()
+        assert end.startswith("; the first: ")
+        assert end.count("not a picture that can be decoded") == 5
 
     @pytest.mark.parametrize(
         "name, content",

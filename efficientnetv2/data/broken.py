@@ -8,6 +8,7 @@ from absl import logging
 from efficientnetv2.data import order
 
 _NAMED = 5  # the first ones, in the log
+_LOOKED_AT = 100  # for their names, where a stream ends in an error
 
 
 class _Report:
@@ -41,9 +42,15 @@ class _Report:
             raise ValueError(
                 f"{count} of {self._source.num_examples} examples of "
                 f"{self._source.name} are broken, more than "
-                f"data.max_bad_fraction={self._max_bad_fraction} allows; the "
-                f"first: {'; '.join(sorted(self._named))}"
+                f"data.max_bad_fraction={self._max_bad_fraction} allows"
+                f"{self.first()}"
             )
+
+    def first(self):
+        """The end of a sentence about broken examples: the first ones."""
+        if not self._named:
+            return ""
+        return f"; the first: {'; '.join(sorted(self._named))}"
 
 
 class BrokenExamples:
@@ -117,6 +124,21 @@ class BrokenExamples:
         self._place = end
         return int(offsets[-1]) + 1
 
+    def first(self):
+        """Names broken examples ahead: the stream has found too few good.
+
+        Returns:
+            The end of a sentence about them, or nothing.
+        """
+        size = self._source.num_examples
+        numbers = self._source.order(self._seed, self._epoch)
+        places = np.arange(self._place, self._place + min(size, _LOOKED_AT))
+        offsets = order.host_offsets(places, **self._host) % size
+        for number in numbers[offsets].tolist():
+            if self._source.explain(number) is not None:
+                self._report.name(number)
+        return self._report.first()
+
     def _account(self, end, offsets):
         places = np.arange(self._place, end)
         missing = np.setdiff1d(
@@ -168,6 +190,10 @@ class ServedExamples:
                 self.total += is_new
             if is_new:
                 self._report.name(found[1])
+
+    def first(self):
+        """As `BrokenExamples.first`."""
+        return self._report.first()
 
     def observe(self, epoch, offsets):
         """Takes account of a batch, as `BrokenExamples.observe`.
