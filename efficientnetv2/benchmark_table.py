@@ -183,7 +183,7 @@ def _draw_panel(axes, rows, key):
             if side is None:
                 continue
             low, middle, high = quartiles(side.values()[key])
-            y = place + (number - 0.5) * height * has_twin
+            y = place + (number - 0.5) * height * (row.keras is not None)
             axes.barh(
                 y,
                 middle,
@@ -202,6 +202,7 @@ def _draw_panel(axes, rows, key):
     axes.set_yticks(places, [row.model for row in rows])
     axes.invert_yaxis()
     axes.set_title(title, fontsize=10, loc="left")
+    axes.locator_params(axis="x", nbins=5)
     axes.margins(x=0.25)
     axes.set_xlim(left=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -32,7 +32,7 @@ _FLAGS = {
             "data_service",
             None,
             "ADDRESS",
-            "grpc://host:port of a tf.data service that makes the pictures",
+            "grpc://host:port of a service that makes pictures",
         ),
         ("model_dir", None, "DIR", "the run's folder [runs/<model>-<data>]"),
         (
