@@ -10,6 +10,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2.data import seeds
+
 FILL = 128
 
 
@@ -234,8 +236,6 @@ def cutout(image, pad_size, *, seed):
     Returns:
         uint8 [height, width, 3].
     """
-    height, width = _size(image)
-    place = tf.random.stateless_uniform(
-        [2], seed, maxval=tf.stack([height, width]), minval=0, dtype=tf.int32
-    )
+    draws = seeds.draw(seed, 2) & 0x7FFFFFFF
+    place = draws % tf.stack(_size(image))
     return cutout_at(image, pad_size, row=place[0], column=place[1])

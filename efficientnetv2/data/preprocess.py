@@ -16,7 +16,6 @@ transfer to the device work on a quarter of the bytes; evaluation is not.
 """
 
 import dataclasses
-import difflib
 
 import numpy as np
 import tensorflow as tf
@@ -55,10 +54,8 @@ _CROP_LAWS = {
 
 def _check(style, image_size):
     if style not in _CROP_LAWS:
-        near = difflib.get_close_matches(str(style), _CROP_LAWS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"style must be one of 'v2', 'v1', 'ft'. Received: {style!r}.{hint}"
+            f"style must be one of 'v2', 'v1', 'ft'. Received: {style!r}"
         )
     if image_size < 1:
         raise ValueError(
