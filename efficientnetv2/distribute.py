@@ -102,7 +102,13 @@ def _tpu_strategy(tpu, gcp_project, tpu_zone):
         )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (
+        tf.errors.OpError,
+        ValueError,
+        RuntimeError,
+        ImportError,  # Google's client, which finds a TPU by its name
+        OSError,
+    ) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"no TPU {tpu or 'local'!r}: {reason}") from None
     return tf.distribute.TPUStrategy(resolver)

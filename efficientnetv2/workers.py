@@ -1,6 +1,7 @@
 """The processes that train together: which one this is, what all agree on."""
 
 import contextlib
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -13,10 +14,12 @@ _LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
 _NO_REASONS = (
     "Graph execution error",
     "Detected at node",
     "File ",
+    "<stack traces unavailable>",
     "Stack trace",
     "The error could be from",
 )
@@ -31,6 +34,9 @@ def reason(error):
     Returns:
         One line.
     """
+    assertion = _ASSERTION.search(error.message)
+    if assertion:
+        return assertion[1]
     lines = [line.strip() for line in error.message.splitlines()]
     told = [x for x in lines if x and not x.startswith(_NO_REASONS)]
     return told[0] if told else str(error).splitlines()[0]
