@@ -22,7 +22,7 @@ def _sides():
     return benchmark_sides
 
 
-def _memory(key):
+def memory(key):
     """Memory of this process, MiB.
 
     Args:
@@ -63,7 +63,7 @@ def first_step(config, side):
         above what the process had before (on a GPU, of its memory).
     """
     sides = _sides()
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     start = time.perf_counter()
     made = getattr(sides, side)(config)
     made.train()
@@ -71,7 +71,7 @@ def first_step(config, side):
     for _ in range(_WARM_UP):
         made.train()
     on_gpu = _gpu_peak()
-    peak = _memory("VmHWM") - before if on_gpu is None else on_gpu
+    peak = memory("VmHWM") - before if on_gpu is None else on_gpu
     return {"first_step_seconds": seconds, "peak_memory_mib": peak}
 
 
