@@ -1,0 +1,1 @@
+"""Experiments that show what the paper promises, each a command."""
