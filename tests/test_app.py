@@ -176,6 +176,34 @@ def test_an_old_flag_is_accepted_with_a_line_what_to_use(
 # What a command leads to.
 
 
+@pytest.mark.parametrize(
+    "dataset, known, classes, epochs, fine",
+    [
+        ("imagenet", "imagenet", 1000, 350, False),
+        ("imagenet21k", "imagenet21k", 21843, 60, False),
+        ("imagenetFt", "imagenetFt", 1000, 15, True),
+        ("cifar10Ft", "cifar10Ft", 10, None, True),
+        ("cifar10ft", "cifar10Ft", 10, None, True),
+    ],
+)
+def test_commands_of_the_original_work_unchanged(
+    dataset, known, classes, epochs, fine, calls, tmp_path
+):
+    flags = ["--model_name=efficientnetv2-s", f"--dataset_cfg={dataset}"]
+    if fine:
+        flags.append("--hparam_str=train.ft_init_ckpt=/ckpt/21k")
+    folder = str(tmp_path / "run")
+    assert _main("--mode=train", *flags, f"--model_dir={folder}") == 0
+    (settings, model_dir), _ = calls.recorded[0]
+    assert (settings.dataset_cfg, model_dir) == (known, folder)
+    assert settings.data.num_classes == classes
+    assert settings.train.ft_init_ckpt == ("/ckpt/21k" if fine else None)
+    if epochs:
+        assert settings.train.epochs == epochs
+    else:
+        assert settings.train.min_steps == 10_000
+
+
 def test_training_without_a_data_set_says_shapes_in_the_first_line(
     calls, capsys
 ):
