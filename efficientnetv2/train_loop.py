@@ -96,7 +96,7 @@ class Loop:
         stage_end = stage.end_epoch * setup.epoch_steps
         batches = iter(train_data.batches(setup, state, stage, self.broken))
         while state.step < stage_end and not self._stops:
-            self._take(batches, stage)
+            self.take(batches, stage)
             improved = self._evaluate()
             if improved or state.step == stage_end or self._is_due():
                 self._save(best=improved)
@@ -113,8 +113,13 @@ class Loop:
                 )
         log.stage(stage, stages=len(setup.stages))
 
-    def _take(self, batches, stage):
-        """Takes the steps of one call and notes what they say."""
+    def take(self, batches, stage):
+        """Takes the steps of one call and notes what they say.
+
+        Args:
+            batches: Iterator of `train_data.batches`.
+            stage: The `progressive.Stage` they are of.
+        """
         setup, state = self.setup, self.state
         epoch = state.step // setup.epoch_steps
         count = self._count()
@@ -122,7 +127,7 @@ class Loop:
         state.step += count
         ends_epoch = state.step % setup.epoch_steps == 0
         self._unseen.append((epoch, figures["bad"], offsets))
-        self._agree(figures.pop("requests"))
+        requests = figures.pop("requests")
         self.log.step(
             state.step,
             figures,
@@ -134,6 +139,7 @@ class Loop:
         )
         if ends_epoch or len(self._unseen) >= _ACCOUNT_CALLS:
             self._account()
+        self._agree(requests)  # last, so that a late signal still counts
 
     def _count(self):
         """Steps of the next call: up to where something is to be done."""
