@@ -28,7 +28,8 @@ EXTRAS = {
         "tf_keras>=2.21,<2.22",
         "setuptools<81",
     ],
-    "datasets": ["tensorflow-datasets>=4.9.7,<5"],
+    # tensorflow-datasets imports importlib_resources without asking for it.
+    "datasets": ["tensorflow-datasets>=4.9.7,<5", "importlib_resources>=5.12"],
     "search": ["optuna>=4.0,<5"],
     "report": ["matplotlib>=3.9,<4", "tensorboard>=2.20,<2.22"],
     "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"],
