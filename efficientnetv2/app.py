@@ -8,104 +8,21 @@ import importlib
 import os
 import pathlib
 import re
-from typing import NamedTuple
 
 from efficientnetv2 import command_line, config, entry_point, startup
-from efficientnetv2.config_types import nearest
+from efficientnetv2.modes import MODES, SUBJECTS, Mode, pick
+
+__all__ = ["MODES", "Mode", "main"]
 
 
-class Mode(NamedTuple):
-    """What `--mode=<name>` calls: `module.function(config, model_dir, ...)`.
-
-    The function returns its exit code, or anything else for 0.
-
-    Args:
-        module: Module of the package, imported when the mode runs.
-        function: Name of its function.
-        what: A line for --help.
-        flags: Names of the flags passed on as keyword arguments.
-        opens_run: It works on a run made before and takes its settings.
-        takes_inputs: Pictures are passed as the keyword argument `inputs`.
-        takes_config: False calls `function(model_dir, ...)`.
-        takes_models: `function(configs, ...)`, for --model_name=a,b.
-    """
-
-    module: str
-    function: str
-    what: str
-    flags: tuple[str, ...] = ()
-    opens_run: bool = False
-    takes_inputs: bool = False
-    takes_config: bool = True
-    takes_models: bool = False
-
-
-MODES = {
-    "train": Mode(
-        "train",
-        "train",
-        "train; the same command again goes on after a stop",
-        flags=("allow_config_change",),
-    ),
-    "eval": Mode(
-        "eval_run",
-        "evaluate_run",
-        "evaluate a run's newest checkpoint",
-        flags=("weights", "follow"),
-        opens_run=True,
-    ),
-    "traineval": Mode(
-        "train",
-        "train_and_evaluate",
-        "train, and evaluate between the epochs",
-        flags=("allow_config_change",),
-    ),
-    "predict": Mode(
-        "predict",
-        "predict_run",
-        "say what is in pictures: files, folders or globs",
-        flags=("format", "top_k", "weights"),
-        opens_run=True,
-        takes_inputs=True,
-    ),
-    "report": Mode(
-        "report",
-        "draw",
-        "draw a run's curves.png again",
-        opens_run=True,
-        takes_config=False,
-    ),
-    "benchmark": Mode(
-        "benchmark",
-        "run",
-        "measure models: --model_name=a,b; needs no data",
-        flags=(
-            "baseline", "batch_size", "image_size", "pairs", "first_steps",
-            "format", "picture",
-        ),
-        takes_models=True,
-    ),
-}
-
-
-def _check(values, inputs):
+def _check(values, mode, inputs):
     """Raises ValueError for flags that are wrong or do not go together."""
-    if values.mode is None:
-        raise ValueError(
-            f"mode must be given: --mode={'|'.join(MODES)}; --help says more"
-        )
-    if values.mode not in MODES:
-        raise ValueError(
-            f"mode must be one of {', '.join(MODES)}. "
-            f"Received: {values.mode!r}{nearest(values.mode, MODES)}"
-        )
-    takes_inputs = MODES[values.mode].takes_inputs
-    if inputs and not takes_inputs:
+    if inputs and not mode.takes_inputs:
         raise ValueError(
             f"--mode={values.mode} takes nothing but flags. "
             f"Received: {inputs[0]!r}"
         )
-    if takes_inputs and not inputs:
+    if mode.needs_inputs and not inputs:
         raise ValueError(
             f"--mode={values.mode} needs pictures: files, folders or globs"
         )
@@ -233,6 +150,8 @@ def _run(argv):
     """Does what the arguments say; returns the exit code."""
     if command_line.wants_help(argv):
         about = {name: mode.what for name, mode in MODES.items()}
+        for names, mode in SUBJECTS.items():
+            about[" --what=".join(names)] = mode.what
         print(command_line.help_text(argv[0], about))
         return 0
     values, inputs = command_line.parse(argv)
@@ -241,8 +160,8 @@ def _run(argv):
         return 0
     if values.image_path is not None:
         inputs = [*inputs, values.image_path]
-    _check(values, inputs)
-    mode = MODES[values.mode]
+    mode = pick(values.mode, values.what)
+    _check(values, mode, inputs)
     if mode.takes_config:
         _check_backend(values.mode)
     if mode.takes_models:

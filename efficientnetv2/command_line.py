@@ -15,6 +15,7 @@ DEFAULT_MODEL = "efficientnetv2-s"
 _FLAGS = {
     "What to run": (
         ("mode", None, "MODE", "one of the modes above"),
+        ("what", None, "NAME", "what a mode is about, see above"),
         (
             "model_name",
             None,

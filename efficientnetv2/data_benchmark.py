@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from efficientnetv2 import progressive
+from efficientnetv2 import progressive, treatment
 from efficientnetv2.data import (
     pipeline,
     policies,
@@ -26,12 +26,11 @@ from efficientnetv2.data import (
 )
 from efficientnetv2.data.examples import Example
 
-ROUNDS = 15
-_BUFFERED_BATCHES = 4  # what may wait, ready, when a measurement begins
+_BUFFERED_BATCHES = 8  # what may wait, ready, when a measurement begins
 # A process that uses less than this part of a core is idle.
 _IDLE = 0.05
 _PAUSE = 0.05  # seconds
-_MANY_EPOCHS = 1 << 30
+_ENDLESS = 1 << 40  # steps
 _BAR = 40  # characters that stand for all the time
 
 
@@ -84,10 +83,7 @@ def _measure(datasets, *, examples, rounds):
         `_Speeds`.
     """
     options = reading.options(None)
-    iterators = [
-        iter(data.with_options(options).prefetch(2))
-        for data in datasets.values()
-    ]
+    iterators = [iter(data.with_options(options)) for data in datasets.values()]
     seconds = np.zeros([rounds, len(iterators)])
     for number in range(-1, rounds):  # the first one traces and compiles
         places = range(len(iterators))
@@ -103,21 +99,7 @@ def _measure(datasets, *, examples, rounds):
     return _Speeds(tuple(datasets), seconds / examples)
 
 
-def _treatment(config, stage):
-    return dict(
-        image_size=stage.image_size,
-        style=config.data.preprocessing,
-        min_area=config.data.min_area,
-        augname=config.data.augname,
-        magnitude=stage.randaug_magnitude,
-        mixup_alpha=stage.mixup_alpha,
-        cutmix_alpha=stage.cutmix_alpha,
-        normalize_labels=config.train.loss_type == "softmax",
-        seed=config.train.seed,
-    )
-
-
-def measure(source, config, stage, *, rounds=ROUNDS):
+def measure(source, config, stage, *, rounds):
     """Measures the limit, each stage and the whole of the input pipeline.
 
     Args:
@@ -132,23 +114,21 @@ def measure(source, config, stage, *, rounds=ROUNDS):
     Raises:
         ValueError: if no picture can be decoded.
     """
-    treatment = _treatment(config, stage)
-    augname, magnitude = treatment.pop("augname"), treatment.pop("magnitude")
+    settings = treatment.of_stage(config, stage)
+    augname, magnitude = settings.pop("augname"), settings.pop("magnitude")
     example = Example(
         source=source,
         policy=policies.build(augname, magnitude=magnitude),
-        **treatment,
+        **settings,
     )
     numbers, encoded, windows, flips = prefixes.draw(source, example)
     whole = pipeline.train_batches(
         source,
         batch_size=prefixes.BATCH,
-        steps_per_epoch=max(1, source.num_examples // prefixes.BATCH),
-        end_epoch=_MANY_EPOCHS,
+        steps_per_epoch=_ENDLESS,  # the first epoch's examples, again and again
         augname=augname,
         magnitude=magnitude,
-        max_bad_fraction=1.0,
-        **treatment,
+        **settings,
     )
     datasets = {
         "limit": prefixes.limit(
@@ -180,22 +160,24 @@ def _table(speeds):
     return lines
 
 
-def run(config, rounds=ROUNDS):
-    """Measures the first and the last stage's pictures and prints tables.
+def run(config, model_dir, *, pairs):
+    """`--mode=benchmark --what=data`: of the first and the last stage.
 
     Args:
         config: A `config.Config`.
-        rounds: How often each part is run.
+        model_dir: Not used; nothing is written.
+        pairs: How often each part is run in turn with the limit.
 
     Raises:
         ValueError: if there are no pictures.
     """
+    del model_dir
     source = sources.open_source(config.data, config.train.split)
     stages = progressive.plan(config)
     cores = len(os.sched_getaffinity(0))
     print(
         f"{source.num_examples:,} pictures of {source.name}, {cores} cores, "
-        f"{rounds} rounds",
+        f"{pairs} rounds",
         flush=True,
     )
     for stage in dict.fromkeys((stages[0], stages[-1])):
@@ -208,5 +190,5 @@ def run(config, rounds=ROUNDS):
             ),
             flush=True,
         )
-        speeds = measure(source, config, stage, rounds=rounds)
+        speeds = measure(source, config, stage, rounds=pairs)
         print("\n".join(_table(speeds)), flush=True)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from efficientnetv2 import distribute
+from efficientnetv2 import distribute, treatment
 from efficientnetv2.data import broken, mixing, pipeline
 from efficientnetv2.data.service import batches as service
 
@@ -27,18 +27,10 @@ def _host(setup):
 
 
 def _treatment(setup, stage):
-    """What a stage does to its pictures."""
+    """What a stage does to its pictures, and to broken ones."""
     config = setup.config
     return {
-        "image_size": stage.image_size,
-        "style": config.data.preprocessing,
-        "min_area": config.data.min_area,
-        "augname": config.data.augname,
-        "magnitude": stage.randaug_magnitude,
-        "mixup_alpha": stage.mixup_alpha,
-        "cutmix_alpha": stage.cutmix_alpha,
-        "normalize_labels": config.train.loss_type == "softmax",
-        "seed": config.train.seed,
+        **treatment.of_stage(config, stage),
         "max_bad_fraction": config.data.max_bad_fraction,
     }
 

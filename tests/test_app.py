@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from efficientnetv2 import app, config
+from efficientnetv2 import app, config, modes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAIN = ROOT / "main.py"
@@ -101,6 +101,8 @@ def test_help_and_a_wrong_flag_take_under_300_ms(argument, code, tmp_path):
         ([], ["--mode=train|eval|"]),
         (["--mode=trian"], ["'trian'", "nearest: 'train'"]),
         (["--mdoe=train"], ["--mdoe", "nearest: 'mode'"]),
+        (["--mode=report", "--what=augmnt"], ["nearest: 'augment'"]),
+        (["--mode=train", "--what=data"], ["--mode=train takes no --what"]),
         (
             ["--mode=train", "--model_name=efficientnetv2-bs"],
             ["'efficientnetv2-bs'", "nearest: 'efficientnetv2-s'"],
@@ -348,6 +350,6 @@ def test_report_needs_only_the_folder(calls):
 
 
 def test_every_mode_names_a_function_that_exists():
-    for name, mode in app.MODES.items():
+    for name, mode in (*modes.MODES.items(), *modes.SUBJECTS.items()):
         path = ROOT / "efficientnetv2" / f"{mode.module}.py"
         assert f"\ndef {mode.function}(" in path.read_text(), name

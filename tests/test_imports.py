@@ -35,10 +35,11 @@ FLOORS = {
     """,
     "L3, the work": """
         event_file metrics_file metrics_log run_summary report model_dir
-        train_step evaluate eval_run train_setup train_state train_data
-        train_loop train predict data_benchmark
+        train_step evaluate eval_run train_setup train_state treatment
+        train_data train_loop train predict augment_rows augment_picture
+        data_benchmark
         benchmark_sides benchmark_timing benchmark_table benchmark search
-        experiments demo command_line app
+        experiments demo command_line modes app
     """,
 }
 ROOMS = [room for rooms in FLOORS.values() for room in rooms.split()]

@@ -70,6 +70,10 @@ class Example:
         """Whether the picture is flipped: bool scalar."""
         return draws[_FLIP] < 0
 
+    def ops(self, draws):
+        """Names of the policy's ops that an example's draws stand for."""
+        return self.policy.ops(draws[_POLICY:])
+
     def cut(self, payload, index, offset, epoch):
         """Reads the label and decodes the window of the picture."""
         encoded, label = self.source.parse(payload, index)

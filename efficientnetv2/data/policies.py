@@ -67,10 +67,13 @@ class Policy:
         apply: Function of (image uint8 [height, width, 3], draws int32
             [num_draws]) to uint8 [height, width, 3].
         num_draws: Random integers it takes, uniform over all of int32.
+        ops: Function of draws, eager, to the names of the ops that they
+            stand for, a tuple.
     """
 
     apply: typing.Callable
     num_draws: int
+    ops: typing.Callable
 
     def __call__(self, image, draws):
         return tf.ensure_shape(self.apply(image, draws), image.shape)
@@ -117,6 +120,23 @@ def _program(steps, sizes, *, num_layers, jit_compile):
     return tf.function(apply, jit_compile=jit_compile)
 
 
+def _of_program(program, steps, choose, num_layers):
+    """A policy of a `_program`; `choose`: draws of the layers to branches."""
+
+    def layers(draws):
+        return tf.reshape(draws, [num_layers, _DRAWS_PER_OP])
+
+    def apply(image, draws):
+        draws = layers(draws)
+        return program(image, choose(draws), draws[:, 2:])
+
+    def ops(draws):
+        branches = choose(layers(draws)).numpy()
+        return tuple(steps[branch - 1][0] for branch in branches if branch)
+
+    return Policy(apply, num_layers * _DRAWS_PER_OP, ops)
+
+
 def _randaugment(magnitude, num_layers, jit_compile):
     steps = tuple((name, magnitude) for name in operations.NAMES)
     program = _program(
@@ -126,12 +146,10 @@ def _randaugment(magnitude, num_layers, jit_compile):
         jit_compile=jit_compile,
     )
 
-    def apply(image, draws):
-        draws = tf.reshape(draws, [num_layers, _DRAWS_PER_OP])
-        branches = 1 + _choose(draws[:, 0], len(steps))
-        return program(image, branches, draws[:, 2:])
+    def choose(draws):
+        return 1 + _choose(draws[:, 0], len(steps))
 
-    return Policy(apply, num_layers * _DRAWS_PER_OP)
+    return _of_program(program, steps, choose, num_layers)
 
 
 def _autoaugment(jit_compile):
@@ -151,14 +169,12 @@ def _autoaugment(jit_compile):
         for pair in AUTOAUGMENT_V0
     ]
 
-    def apply(image, draws):
-        draws = tf.reshape(draws, [2, _DRAWS_PER_OP])
+    def choose(draws):
         pair = _choose(draws[0, 0], len(AUTOAUGMENT_V0))
         taken = (draws[:, 1] & (_SCALE - 1)) < tf.gather(limits, pair)
-        chosen = tf.where(taken, tf.gather(branches, pair), 0)
-        return program(image, chosen, draws[:, 2:])
+        return tf.where(taken, tf.gather(branches, pair), 0)
 
-    return Policy(apply, 2 * _DRAWS_PER_OP)
+    return _of_program(program, steps, choose, 2)
 
 
 def _cutout(jit_compile):
@@ -171,7 +187,8 @@ def _cutout(jit_compile):
             image, side // 4, row=place[0], column=place[1]
         )
 
-    return Policy(tf.function(apply, jit_compile=jit_compile), 2)
+    apply = tf.function(apply, jit_compile=jit_compile)
+    return Policy(apply, 2, lambda draws: ("Cutout",))
 
 
 @functools.cache
@@ -209,7 +226,7 @@ def build(name, *, magnitude=10.0, num_layers=2, jit_compile=None):
     if magnitude < 0:
         raise ValueError(f"magnitude must be >= 0. Received: {magnitude}")
     if name == "none":
-        return Policy(lambda image, draws: image, 0)
+        return Policy(lambda image, draws: image, 0, lambda draws: ())
     if jit_compile is None:
         jit_compile = can_compile()
     if name == "randaug":
