@@ -1,22 +1,30 @@
 # make train   installs into .venv, trains on the embedded data set, evaluates
 #              and predicts; again: goes on, or says that the run is finished
 # make test    installs the test extras and runs ruff and all tests, as CI does
-# make clean   removes .venv and what building leaves; runs/ stays
+# make parity  compares image ops and group normalisation with tensorflow-addons
+#              itself, in an environment of its own; needs Python 3.10 or 3.11
+# make clean   removes the environments and what building leaves; runs/ stays
 
 # The first of these that fits; or give one: make train PYTHON=python3.12
 FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
 
+# The last ones that tensorflow-addons runs on.
+ADDONS_FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))
+ADDONS_PYTHON ?= $(shell for python in python3.11 python3.10 python3; do \
+	$$python -c '$(ADDONS_FITS)' 2>/dev/null && echo $$python && break; done)
+
 ENV = .venv
+ADDONS = .venv-addons
 BIN = $(ENV)/bin
 MODEL = efficientnetv2-b0
 
-.PHONY: help train test clean
+.PHONY: help train test parity clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -6
 
 train: $(ENV)/.for-train
 	$(BIN)/python main.py --mode=train --model_name=$(MODEL)
@@ -31,8 +39,13 @@ test: $(ENV)/.for-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q
 
+parity: export TF_CPP_MIN_LOG_LEVEL = 3
+parity: $(ENV)/.for-test $(ADDONS)/.made
+	@$(ADDONS)/bin/python tests/addons_figures.py $(ADDONS)/figures.npz
+	@$(BIN)/python tests/addons_parity.py $(ADDONS)/figures.npz
+
 clean:
-	rm -rf $(ENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(ENV) $(ADDONS) build dist *.egg-info .pytest_cache .ruff_cache
 
 # A stamp stands for a complete environment, so that an interrupted
 # installation is made anew and a finished one only after setup.py changes.
@@ -51,4 +64,15 @@ $(ENV)/.for-train $(ENV)/.for-test: $(ENV)/.made setup.py
 	@echo "Installing efficientnetv2[$(EXTRA)]; TensorFlow alone is 600 MB," \
 	"so this takes a minute or more"
 	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
+	@touch $@
+
+$(ADDONS)/.made:
+	@$(or $(ADDONS_PYTHON),false) -c '$(ADDONS_FITS)' 2>/dev/null || { \
+	echo "Python 3.10 or 3.11 is needed for tensorflow-addons. Name one:" \
+	"make ADDONS_PYTHON=python3.11 parity"; exit 1; }
+	@echo "Installing tensorflow 2.15.1 and tensorflow-addons 0.23.0 in" \
+	"$(ADDONS), with $(ADDONS_PYTHON)"
+	@$(ADDONS_PYTHON) -m venv --clear $(ADDONS)
+	@$(ADDONS)/bin/python -m pip install --quiet tensorflow==2.15.1 \
+	tensorflow-addons==0.23.0 'numpy<2'
 	@touch $@

@@ -2,7 +2,8 @@
 
 Every op maps uint8 [height, width, 3] to the same, takes the nearest source
 pixel and fills what comes from outside with 128.
-Results are the same to the bit eagerly, in a graph and compiled by XLA.
+Results are the same to the bit eagerly, in a graph and compiled by XLA, but
+for ties in a compiled rotation by a tensor's degrees.
 """
 
 import math
@@ -98,8 +99,8 @@ def _sample(image, make_matrix, level):
 def _cos_sin(degrees):
     """float32 cosine and sine; through float64, so that XLA's agree."""
     if _is_static(degrees):
-        radians = np.float32(degrees * math.pi / 180.0)
-        return np.cos(radians), np.sin(radians)
+        radians = float(np.float32(degrees * math.pi / 180.0))
+        return np.float32(math.cos(radians)), np.float32(math.sin(radians))
     radians = tf.cast(degrees, tf.float32) * np.float32(math.pi / 180.0)
     radians = tf.cast(radians, tf.float64)
     return (
@@ -158,20 +159,22 @@ def shear_y(image, level):
 
 
 def _translate(image, pixels, axis):
-    """Output place i along the axis shows place i + pixels, rounded up."""
+    """Output place i along the axis shows place i + pixels, rounded."""
     size = _size(image)[axis]
     if _is_static(pixels, size):
         # A slice and a pad: much faster than a gather.
-        shift = min(max(math.floor(np.float32(pixels) + 0.5), -size), size)
-        begin, end = max(shift, 0), size + min(shift, 0)
-        before, after = max(-shift, 0), max(shift, 0)
+        shift = math.floor(np.float32(pixels) + 0.5)
+        # Halves go away from zero, so that -0.5 is outside.
+        before = math.floor(0.5 - np.float32(pixels))
+        shift, before = min(max(shift, -size), size), min(max(before, 0), size)
+        begin, end = before + shift, size + min(shift, 0)
         part = image[begin:end] if axis == 0 else image[:, begin:end]
         paddings = [[0, 0], [0, 0], [0, 0]]
-        paddings[axis] = [before, after]
+        paddings[axis] = [before, max(shift, 0)]
         fill = tf.constant(FILL, tf.uint8)
         return tf.pad(part, paddings, constant_values=fill)
-    shift = tf.floor(tf.cast(pixels, tf.float32) + 0.5)
-    place = tf.range(size) + tf.cast(shift, tf.int32)
+    place = tf.cast(tf.range(size), tf.float32) + tf.cast(pixels, tf.float32)
+    place = _round_half_away(place)
     inside = (place >= 0) & (place < size)
     shown = tf.gather(image, tf.where(inside, place, 0), axis=axis)
     inside = inside[:, None, None] if axis == 0 else inside[:, None]
