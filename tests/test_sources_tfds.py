@@ -56,6 +56,34 @@ def catalogue(tmp_path_factory):
     return tmp_path_factory.mktemp("catalogue")
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A data set of the catalogue that is none of pictures."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class FewTexts(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "text": tfds.features.Text(),
+                "label": tfds.features.ClassLabel(names=["good", "bad"]),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("text", "label"),
+            )
+
+        def _split_generators(self, _):
+            return {"train": iter([(0, {"text": "so", "label": "good"})])}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    return tmp_path_factory.mktemp("texts")
+
+
 class TestTfds:
     def _open(self, folder, split, **values):
         return small_data.open_source(
@@ -130,6 +158,10 @@ class TestTfds:
     def test_classes_must_be_as_many_as_are_asked_for(self, catalogue):
         with pytest.raises(ValueError, match="num_classes must be 3"):
             self._open(catalogue, "train", num_classes=5)
+
+    def test_a_data_set_without_pictures_is_an_error(self, texts):
+        with pytest.raises(ValueError, match="pictures with a label.* 'few_te"):
+            small_data.open_source(texts, tfds_name="few_texts")
 
     def test_a_mistyped_name_is_met_by_the_nearest(self, catalogue):
         with pytest.raises(ValueError, match="Did you mean 'few_pictures'"):

@@ -23,6 +23,8 @@ from efficientnetv2.data.examples import Example
 _CHUNK = 16  # examples a worker treats and sends at once
 _PATIENCE = 30  # seconds for the dispatcher to answer
 _BLOCKS_AT_ONCE = 4  # that a worker reads
+_MOST_MIXED = 2048  # examples that a worker mixes
+_MIXED_PART = 16  # of all, it mixes one in so many
 _MOST_BAD = 0.9
 
 
@@ -65,7 +67,10 @@ def _references(reader, places, epoch, *, seed, memory_bytes):
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=False,
     )
-    mixed = int(memory_bytes / max(1.0, reader.mean_bytes))
+    count = int(reader.edges[-1] - reader.edges[0])
+    fit = int(memory_bytes / max(1.0, reader.mean_bytes))
+    # No more, or the first worker would take what others are to make.
+    mixed = min(fit, _MOST_MIXED, count // _MIXED_PART)
     return found.shuffle(max(1, mixed), seed=seed)
 
 

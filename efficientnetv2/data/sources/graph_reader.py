@@ -13,6 +13,7 @@ _BLOCK_EXAMPLES = 16
 _BLOCK_BYTES = 8 << 20  # of a file, at most
 _HEADER_BYTES = 12  # of a record: length and checksum
 _FOOTER_BYTES = 4  # its data's checksum
+_ANYWHERE = (1, 2)  # seeds of an order that stays
 
 
 class GraphReader(abc.ABC):
@@ -73,6 +74,9 @@ def _places(count):
 class FileReader(GraphReader):
     """Files of their own; the references are their paths.
 
+    What is near each other in a folder is of one class, so that a block is of
+    files from anywhere.
+
     Args:
         paths: The files.
         first: Number of the first example.
@@ -84,6 +88,17 @@ class FileReader(GraphReader):
         super().__init__(_edges(places, first), np.mean([*map(len, paths)]))
         self._first = first
         self._paths = tf.constant(paths)
+
+    def numbers(self, block):
+        last = tf.cast(tf.size(self._paths) - 1, tf.int64)
+
+        def number(place):
+            row = tf.random.experimental.index_shuffle(
+                place - self._first, _ANYWHERE, last
+            )
+            return row + self._first
+
+        return super().numbers(block).map(number)
 
     def references(self, block):
         return self.numbers(block).map(lambda n: self._paths[n - self._first])
