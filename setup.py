@@ -32,7 +32,10 @@ EXTRAS = {
     "datasets": ["tensorflow-datasets>=4.9.7,<5", "importlib_resources>=5.12"],
     "search": ["optuna>=4.0,<5"],
     "report": ["matplotlib>=3.9,<4", "tensorboard>=2.20,<2.22"],
-    "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"],
+    "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"],
+    "tflite": ["ai-edge-litert>=2.0,<3"],
+    "serve": ["litserve>=0.2.19,<0.3"],
+    "demo": ["gradio>=6.0,<7", "pillow>=10,<14"],
 }
 EXTRAS["test"] = [
     "hypothesis>=6.100,<7",
@@ -40,10 +43,15 @@ EXTRAS["test"] = [
     "pillow>=10,<14",
     "pytest>=8.0,<10",
     "ruff>=0.9,<1",
+    "selenium>=4.20,<5",  # drives the browser that looks at the demo
     "setuptools>=77,<81",  # builds the wheel that the tests look into
     *EXTRAS["datasets"],
+    *EXTRAS["demo"],
     *EXTRAS["hub"],
+    *EXTRAS["onnx"],
     *EXTRAS["report"],
+    *EXTRAS["serve"],
+    *EXTRAS["tflite"],
 ]
 EXTRAS["all"] = sorted({name for rows in EXTRAS.values() for name in rows})
 

@@ -35,7 +35,9 @@ def _signature(path, name):
 
     def run(batch):
         answer = function(**{argument: tf.constant(batch)})
-        return [answer["probabilities"].numpy()]
+        # Models that others exported have one output, of any name.
+        first = next(iter(answer))
+        return [answer.get("probabilities", answer[first]).numpy()]
 
     # The functions do not keep the variables alive.
     run.loaded = loaded
@@ -71,17 +73,23 @@ def _tflite(path, _):
     kind = inputs["dtype"]
     scale, zero = inputs["quantization"]
 
+    shape = None
+
     def run(batch):
-        if np.issubdtype(kind, np.integer):
+        nonlocal shape
+        if batch.dtype != kind:
             limits = np.iinfo(kind)
             batch = np.round(batch / scale + zero)
             batch = np.clip(batch, limits.min, limits.max).astype(kind)
-        interpreter.resize_tensor_input(inputs["index"], batch.shape)
-        interpreter.allocate_tensors()
+        if batch.shape != shape:  # weights are packed anew
+            interpreter.resize_tensor_input(inputs["index"], batch.shape)
+            interpreter.allocate_tensors()
+            shape = batch.shape
         interpreter.set_tensor(inputs["index"], batch)
         interpreter.invoke()
         return [interpreter.get_tensor(outputs["index"])]
 
+    run.dtype, run.image_size = kind, int(inputs["shape"][1])
     return run
 
 
@@ -95,7 +103,7 @@ def _onnx(path, _):
     return lambda batch: session.run(None, {inputs.name: batch})
 
 
-_RUNNERS = {
+RUNNERS = {
     "signature": _signature,
     "module": _module,
     "keras": _keras,
@@ -153,7 +161,7 @@ def main(job_path):
     feeds = _feeds(job["inputs"])
     outputs, times = {}, []
     for index, artefact in enumerate(job["artefacts"]):
-        runner = _RUNNERS[artefact["runner"]]
+        runner = RUNNERS[artefact["runner"]]
         run = runner(artefact["path"], artefact["signature"])
         feed = feeds[artefact["feed"]]
         for number, value in enumerate(_outputs(run, feed)):

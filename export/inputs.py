@@ -1,8 +1,10 @@
 """What a model expects of its input, found out from the model."""
 
 import keras
+import tensorflow as tf
 
 from efficientnetv2 import variants
+from efficientnetv2.data import preprocess
 
 
 def _variant(model, argument):
@@ -44,6 +46,21 @@ def resolve_size(model, image_size=None):
         ValueError: as `resolve_style`.
     """
     return image_size or _variant(model, "image_size").eval_size
+
+
+def affine(style):
+    """What a normalisation does, as normalized = pixel * scale + offset.
+
+    Args:
+        style: A style of `data.preprocess`.
+
+    Returns:
+        `(scale, offset)`, float32 [3] each; of RGB in 0..255.
+    """
+    # Every style is affine: two points tell scale and offset.
+    with tf.init_scope():  # values also while a function is traced
+        ends = preprocess.normalize([[0] * 3, [255] * 3], style).numpy()
+    return (ends[1] - ends[0]) / 255, ends[0]
 
 
 def after_preprocessing(model):

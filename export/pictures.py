@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from . import inputs
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
@@ -122,11 +124,8 @@ def decode(files, image_size, style):
             for data in files
         ]
     )
-    # Every style is affine: two points tell scale and offset.
-    low = preprocess.normalize(np.zeros(3), style).numpy()
-    high = preprocess.normalize(np.full(3, 255), style).numpy()
-    raw = (normalized - low) * (255.0 / (high - low))
-    return raw.astype(np.float32), normalized
+    scale, offset = inputs.affine(style)
+    return (normalized - offset) / scale, normalized
 
 
 def pack(files):

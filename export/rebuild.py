@@ -1,9 +1,8 @@
 """Copies of a model with other layers in it, for formats that know fewer."""
 
 import keras
-import numpy as np
 
-from efficientnetv2.data import preprocess
+from . import inputs
 
 FIRST = "stem_conv"  # reads the model's input
 
@@ -17,9 +16,7 @@ def rescaling(style):
     Returns:
         A `keras.layers.Rescaling`, with a scale and an offset a channel.
     """
-    # Every style is affine: two points tell scale and offset.
-    offset = preprocess.normalize(np.zeros(3), style).numpy()
-    scale = (preprocess.normalize(np.full(3, 255), style) - offset) / 255.0
+    scale, offset = inputs.affine(style)
     return keras.layers.Rescaling(
         [float(value) for value in scale],
         [float(value) for value in offset],

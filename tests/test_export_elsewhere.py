@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import efficientnetv2
-from export import hub, saved_model
+from export import hub, saved_model, serving
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
 NAMES = ["ant", "bee", "crow", "deer"]
@@ -142,4 +142,4 @@ def test_saved_model_cli_runs_the_signatures(tmp_path):
     run(command, tmp_path)
     names = np.load(tmp_path / "answers" / "top_classes.npy", allow_pickle=True)
     assert sorted(names[0]) == [name.encode() for name in NAMES]
-    assert set(names[1]) == {saved_model.BROKEN.encode()}
+    assert set(names[1]) == {serving.BROKEN.encode()}

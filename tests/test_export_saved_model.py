@@ -10,7 +10,7 @@ from PIL import Image
 
 import efficientnetv2
 from efficientnetv2.data import preprocess
-from export import fold, saved_model
+from export import fold, saved_model, serving
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
 NAMES = ["ant", "bee", "crow", "deer"]
@@ -90,7 +90,7 @@ def test_a_broken_file_has_its_row_and_the_others_are_right(served, broken):
     assert not np.any(answer["probabilities"][1])
     assert not np.any(answer["top_probabilities"][1])
     assert set(answer["top_indices"][1].numpy()) == {-1}
-    broken_class = saved_model.BROKEN.encode()
+    broken_class = serving.BROKEN.encode()
     assert set(answer["top_classes"][1].numpy()) == {broken_class}
     assert (answer["top_indices"].numpy()[::2] >= 0).all()
 
@@ -101,6 +101,8 @@ def test_a_batch_of_broken_files_and_an_empty_batch_answer(served):
     none = tf.zeros([0], tf.string)
     answer = served[1]["image_bytes"](image_bytes=none)
     assert answer["probabilities"].shape == (0, 4)
+    answer = served[1]["grad_cam"](image_bytes=none)
+    assert answer["heat_maps"].shape[0] == answer["pictures"].shape[0] == 0
 
 
 def test_examples_answer_as_their_bytes(served):
@@ -121,6 +123,50 @@ def test_examples_answer_as_their_bytes(served):
     direct = served[1]["image_bytes"](image_bytes=tf.constant([*FILES, b""]))
     for name, value in direct.items():
         np.testing.assert_array_equal(found[name], value)
+
+
+def grad_cam(model, file, index):
+    """Grad-CAM as its paper has it, by differentiation."""
+    images = preprocess.preprocess_image(file, SIZE, style="v2")[None]
+    last = model.get_layer("avg_pool").input
+    both = keras.Model(model.inputs, [model.outputs[0], last])
+    with tf.GradientTape() as tape:
+        logits, maps = both(images, training=False)
+        tape.watch(maps)
+        pooled = tf.reduce_mean(maps, [1, 2])
+        logit = model.get_layer("predictions")(pooled)[0, index]
+    weights = tf.reduce_mean(tape.gradient(logit, maps), [1, 2])
+    np.testing.assert_allclose(logit, logits[0, index], rtol=1e-4)
+    heat = tf.nn.relu(tf.einsum("bhwc,bc->bhw", maps, weights))[0].numpy()
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+def test_heat_maps_are_those_of_differentiation(served):
+    model, signatures, _ = served
+    files = [FILES[0], b"broken", FILES[1]]
+    answer = signatures["grad_cam"](image_bytes=tf.constant(files))
+    assert answer["heat_maps"].shape[:2] == (3, 3)
+    for row in (0, 2):
+        for place in range(3):
+            expected = grad_cam(
+                model, files[row], answer["top_indices"][row, place]
+            )
+            np.testing.assert_allclose(
+                answer["heat_maps"][row, place], expected, atol=1e-4
+            )
+    assert np.max(answer["heat_maps"]) == 1
+    assert not np.any(answer["heat_maps"][1])
+    plain = signatures["image_bytes"](image_bytes=tf.constant(files))
+    for name, value in plain.items():
+        np.testing.assert_array_equal(answer[name], value)
+
+
+def test_the_pictures_under_heat_maps_are_what_the_model_saw(served):
+    answer = served[1]["grad_cam"](image_bytes=tf.constant([*FILES, b"x"]))
+    for row, file in enumerate(FILES):
+        seen = preprocess.preprocess_image(file, SIZE, style="v2") * 128 + 128
+        np.testing.assert_allclose(answer["pictures"][row], seen, atol=0.51)
+    assert not np.any(answer["pictures"][3])
 
 
 def test_float_images_are_rgb_from_0_to_1_of_any_size(served):
