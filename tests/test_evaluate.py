@@ -159,6 +159,20 @@ def test_a_run_is_evaluated_with_its_averages(run, capsys, caplog):
     assert caplog.text.count("not a picture that can be decoded") == 2
 
 
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_each_example_counts_once_on_any_number_of_replicas(
+    run, replicas, capsys
+):
+    """Batches of 10 are no multiple of three, nor the examples of batches."""
+    assert _main(run) == 0
+    alone = capsys.readouterr().out.splitlines()[1]
+    script = small_runs.ROOT / "tests" / "replica_evaluation.py"
+    child = small_runs.start(replicas, run[0], script=script)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert out.splitlines()[-1] == alone
+
+
 def test_settings_on_the_command_line_hold(run, capsys):
     assert _main(run, "--hparam_str=eval.isize=32,eval.steps=1") == 0
     first, second = capsys.readouterr().out.splitlines()

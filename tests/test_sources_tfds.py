@@ -10,7 +10,7 @@ import small_data
 import tensorflow as tf
 
 from efficientnetv2 import config
-from efficientnetv2.data import sources
+from efficientnetv2.data import pipeline, sources
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -150,6 +150,52 @@ class TestTfds:
 
     def test_records_in_the_folder_come_first(self, catalogue, records):
         assert self._open(records, "train").name == "mine/train"
+
+    def test_its_pictures_are_augmented_and_mixed_as_any_others(
+        self, catalogue
+    ):
+        source = self._open(catalogue, "train")
+        (batch,) = pipeline.train_batches(
+            source,
+            batch_size=8,
+            steps_per_epoch=1,
+            image_size=16,
+            augname="cutout",
+            mixup_alpha=0.4,
+            cutmix_alpha=1.0,
+        )
+        labels = np.array(small_data.labels(source))
+        np.testing.assert_array_equal(batch["label"], labels[batch["index"]])
+        assert np.all(np.any(batch["image"] == 128, axis=(1, 2, 3)))
+        assert np.all(batch["mix_lambda"][:2] < 1)  # a pair of mixup
+        assert np.all(batch["mix_lambda"][2:4] == 1)  # and one of CutMix
+
+    def test_a_folder_that_is_not_there_is_not_made(self, catalogue):
+        folder = catalogue / "nowhere"
+        with pytest.raises(ValueError, match="data_dir must be a folder.*now"):
+            self._open(folder, "train")
+        assert not folder.exists()
+
+    def test_what_cannot_be_prepared_names_the_folder(
+        self, catalogue, monkeypatch
+    ):
+        tfds = pytest.importorskip("tensorflow_datasets")
+
+        def refuse(*args, **kwargs):
+            raise AssertionError("There are no archives. Download\nthem.")
+
+        monkeypatch.setattr(
+            tfds.core.DatasetBuilder, "download_and_prepare", refuse
+        )
+        empty = catalogue / "empty"
+        empty.mkdir()
+        with pytest.raises(ValueError) as error:
+            self._open(empty, "train")
+        assert str(error.value) == (
+            "data_dir holds no TFRecords of few_pictures, and TensorFlow "
+            "Datasets cannot prepare it: There are no archives. Received: "
+            f"{str(empty)!r}"
+        )
 
     def test_an_unknown_split_is_an_error(self, catalogue):
         with pytest.raises(ValueError, match="split must be one of t"):

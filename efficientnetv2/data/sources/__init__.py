@@ -24,6 +24,14 @@ _NAMES = ("shapes", *_WITHOUT_RECORDS)
 
 
 def _check_folder(data):
+    """A folder that is given must be there, also for what is downloaded."""
+    if data.data_dir is not None and not tf.io.gfile.isdir(data.data_dir):
+        raise ValueError(
+            f"data_dir must be a folder. Received: {data.data_dir!r}"
+        )
+
+
+def _check_given(data):
     if data.data_dir is None:
         near = difflib.get_close_matches(data.ds_name, _NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -31,21 +39,13 @@ def _check_folder(data):
             f"data_dir must be given for the data set {data.ds_name!r}.{hint} "
             "Received: None"
         )
-    if not tf.io.gfile.isdir(data.data_dir):
-        raise ValueError(
-            f"data_dir must be a folder. Received: {data.data_dir!r}"
-        )
 
 
 def _has_records(data, split):
     """Whether data_dir holds the split's TFRecords."""
-    return (
-        data.data_dir is not None
-        and tf.io.gfile.isdir(data.data_dir)
-        and any(
-            record_folder.find_files(data.data_dir, name)
-            for name in splits.base_names(split)
-        )
+    return data.data_dir is not None and any(
+        record_folder.find_files(data.data_dir, name)
+        for name in splits.base_names(split)
     )
 
 
@@ -64,6 +64,7 @@ def _open_shapes(data, split):
 def _open(data, split):
     if data.ds_name == "shapes" and not data.tfds_name:
         return _open_shapes(data, split)
+    _check_folder(data)
     if data.tfds_name and not _has_records(data, split):
         return tfds.open_tfds(
             data.tfds_name,
@@ -72,7 +73,7 @@ def _open(data, split):
             num_classes=data.num_classes,
             shuffle_memory_mb=data.shuffle_memory_mb,
         )
-    _check_folder(data)
+    _check_given(data)
     if data.ds_name in _WITHOUT_RECORDS:
         return _WITHOUT_RECORDS[data.ds_name](
             data.data_dir, split, num_classes=data.num_classes

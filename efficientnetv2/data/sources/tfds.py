@@ -17,9 +17,10 @@ def _import():
     return tensorflow_datasets
 
 
-def _first_line(error):
+def _first_sentence(error):
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
+    first = next((line for line in lines if line), type(error).__name__)
+    return first.split(". ")[0]
 
 
 def _builder(tfds_name, data_dir):
@@ -41,8 +42,9 @@ def _builder(tfds_name, data_dir):
         # Any: downloads, unpacking and missing manual steps fail in many ways.
         except Exception as error:
             raise ValueError(
-                f"{tfds_name} cannot be prepared by TensorFlow Datasets: "
-                f"{_first_line(error)}"
+                f"data_dir holds no TFRecords of {tfds_name}, and TensorFlow "
+                f"Datasets cannot prepare it: {_first_sentence(error)}. "
+                f"Received: {data_dir!r}"
             ) from error
     kept = builder.info.file_format
     if kept is not None and kept.value != "tfrecord":
