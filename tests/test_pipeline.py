@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import small_data
+import small_runs
 import tensorflow as tf
 
 from efficientnetv2.data import pipeline, preprocess, sources
@@ -154,6 +155,18 @@ class TestStream:
             np.testing.assert_array_equal(
                 batch["label"], [[value, 0, value]] * 4
             )
+
+
+def test_memory_stays_flat_over_epochs(tmp_path):
+    """Two hundred epochs; the first tenth makes what is kept."""
+    folder = small_data.write_data_set(tmp_path / "data")
+    script = small_runs.ROOT / "tests" / "pipeline_memory.py"
+    child = small_runs.start("records", folder, 16, 200, script=script)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    resident = [int(line) for line in out.split()]
+    assert len(resident) == 10
+    assert resident[-1] - resident[0] < 16  # MiB, of some hundreds
 
 
 class TestResume:

@@ -82,7 +82,8 @@ class TestRandAugment:
         draws = _draws(plain, 200)
         results = _augment(plain, image, draws)
         np.testing.assert_array_equal(_augment(compiled, image, draws), results)
-        assert len(np.unique(results, axis=0)) > 150
+        # A small picture: some ops shift or cover all of it.
+        assert len(np.unique(results, axis=0)) > 60
 
     def test_eager_gives_what_a_dataset_gives(self, image):
         policy = policies.build("randaug", magnitude=9)
@@ -183,8 +184,9 @@ class TestCutout:
         results = _augment(policy, np.zeros_like(image), _draws(policy, 800))
         shares = np.mean(results == 128, axis=(1, 2, 3))
         assert shares.max() == 0.25
-        # A centre near the border leaves a side between a half and all of it.
-        assert abs(shares.mean() - 0.25 * 0.75**2) < 0.015
+        # Near the border a centre leaves half of the side or more, evenly:
+        # 3/4 of it in the mean, and that is where half of the centres are.
+        assert abs(shares.mean() - 0.25 * 0.875**2) < 0.015
 
     def test_it_does_not_depend_on_the_magnitude(self, image):
         weak, strong = (
