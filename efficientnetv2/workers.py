@@ -14,7 +14,7 @@ _LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
-_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
+_ASSERTION = re.compile(r"assertion failed: \[(.*?)\](?=\s|$)")
 _NO_REASONS = (
     "Graph execution error",
     "Detected at node",

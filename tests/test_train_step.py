@@ -143,6 +143,16 @@ def test_batches_of_unknown_size_share_one_trace(settings):
     assert run.step.traces == 1
 
 
+def test_sigmoid_is_a_decision_a_class(settings):
+    """Untrained logits are near 0: ln 4 of a softmax, 4 ln 2 of sigmoids."""
+    first = {}
+    for kind in ("softmax", "sigmoid"):
+        run = _Run(settings, loss_type=kind, weight_decay=0.0)
+        first[kind] = float(run.step(_batches(1), 0, 0.0)[0]["loss"][0])
+    assert first["softmax"] == pytest.approx(np.log(4), rel=0.25)
+    assert first["sigmoid"] == pytest.approx(4 * np.log(2), rel=0.25)
+
+
 def test_xla_gives_the_same_step(settings):
     one_block = {"model.blocks": ["r1_k3_s1_e2_i8_o8_se0.25"]}
     small = config.override(settings, one_block)

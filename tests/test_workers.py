@@ -2,20 +2,23 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
 import small_data
 import small_runs
+import tensorflow as tf
 from conftest import ROOT
 
-from efficientnetv2 import metrics_file
+from efficientnetv2 import metrics_file, train, workers
 
 # Two epochs of five steps, a stage each; without broken pictures two hosts
 # read what one does.
@@ -181,3 +184,34 @@ def test_only_the_first_worker_writes_and_speaks(together):
     assert not re.search(r"^(step|stage|Trained) ", second, re.MULTILINE)
     events = list((folder / "tensorboard").iterdir())
     assert len(events) == 3  # one a start
+
+
+@pytest.mark.parametrize(
+    "message, told",
+    [
+        (
+            "Graph execution error:\n\nDetected at node 'a' defined at:\n"
+            '  File "b.py", line 1\nOOM when allocating [8]\n'
+            "\t [[{{node a}}]]",
+            "OOM when allocating [8]",
+        ),
+        ("<stack traces unavailable>\nConnection reset", "Connection reset"),
+        ("assertion failed: [it is too long] [Op:Assert]", "it is too long"),
+    ],
+)
+def test_the_reason_is_the_line_that_says_what_happened(message, told):
+    error = tf.errors.ResourceExhaustedError(None, None, message)
+    assert workers.reason(error) == told
+
+
+def test_one_workers_folder_is_another_folder_of_the_others():
+    """Found by the newest checkpoint, before anything is trained."""
+    setup = types.SimpleNamespace(
+        checkpoints=pathlib.Path("/nowhere"),
+        folder=pathlib.Path("/nowhere"),
+        workers=types.SimpleNamespace(
+            share=lambda step: np.array([[step], [step + 9]])
+        ),
+    )
+    with pytest.raises(ValueError, match="same folder on all workers.*0, 9"):
+        train._newest(setup)
