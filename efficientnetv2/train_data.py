@@ -6,6 +6,8 @@ from efficientnetv2 import distribute, treatment
 from efficientnetv2.data import broken, mixing, pipeline
 from efficientnetv2.data.service import batches as service
 
+_SHOWN = 8  # pictures, an even number: pairs are mixed
+
 
 def loosen(batch):
     """Hides the image size from the trace, so that one serves all stages."""
@@ -35,7 +37,30 @@ def _treatment(setup, stage):
     }
 
 
-def batches(setup, state, stage, watch):
+def _pictures(dataset):
+    """The first pictures of a dataset of batches, mixed.
+
+    Returns:
+        uint8 [n, height, width, 3], or None where they cannot be read: why,
+        the training itself will tell.
+    """
+    try:
+        batch = next(iter(dataset))
+    except tf.errors.OpError:
+        return None
+    parts = {key: value[:_SHOWN] for key, value in batch.items()}
+    images = tf.cast(parts["image"], tf.float32)
+    if "mix_lambda" in parts:
+        images, _ = mixing.apply(
+            images,
+            tf.zeros([len(images), 1]),
+            mix_lambda=parts["mix_lambda"],
+            mix_box=parts["mix_box"],
+        )
+    return tf.cast(tf.clip_by_value(images, 0, 255), tf.uint8).numpy()
+
+
+def batches(setup, state, stage, watch, *, show=None):
     """Training batches from a state's position to the end of its stage.
 
     Args:
@@ -43,6 +68,8 @@ def batches(setup, state, stage, watch):
         state: A `train_setup.State`.
         stage: The `progressive.Stage` of the state's epoch.
         watch: What `watch` gave.
+        show: Function that is called with the first pictures of the stage as
+            they are trained on, uint8 [n, size, size, 3], or None.
 
     Returns:
         An iterable of batches, one a step; distributed where there are
@@ -59,57 +86,31 @@ def batches(setup, state, stage, watch):
         "end_epoch": stage.end_epoch,
         "first_step": state.step % setup.epoch_steps * workers.replicas,
     }
-    if config.runtime.data_service:
+    address = config.runtime.data_service
+    if show is not None or not address:
+        found = pipeline.train_batches(
+            setup.source, first_offset=state.offset, **_host(setup), **wanted
+        )
+    if show is not None:
+        # To begin the same dataset twice costs less than to make another.
+        pictures = _pictures(found)
+        if pictures is not None:
+            show(pictures)
+    if address:
         found = service.train_batches(
             setup.source,
-            address=config.runtime.data_service,
+            address=address,
             note=watch.note,
             shuffle_memory_mb=config.data.shuffle_memory_mb,
             host_index=workers.index,
             num_hosts=workers.count,
             **wanted,
         )
-    else:
-        found = pipeline.train_batches(
-            setup.source, first_offset=state.offset, **_host(setup), **wanted
-        )
     if not setup.has_static_sizes:
         found = found.map(loosen)
     if setup.strategy.num_replicas_in_sync == 1:
         return found
     return setup.strategy.distribute_datasets_from_function(lambda _: found)
-
-
-def examples(setup, stage, *, count=8):
-    """Some pictures as a stage trains on them, mixed too.
-
-    Args:
-        setup: A `train_setup.Setup`.
-        stage: A `progressive.Stage`.
-        count: How many, an even number.
-
-    Returns:
-        uint8 array [count, size, size, 3].
-    """
-    found = pipeline.train_batches(
-        setup.source,
-        **_treatment(setup, stage),
-        batch_size=count,
-        first_epoch=stage.first_epoch,
-        end_epoch=stage.first_epoch + 1,
-        steps_per_epoch=1,
-        num_threads=1,
-    )
-    batch = next(iter(found))
-    images = tf.cast(batch["image"], tf.float32)
-    if "mix_lambda" in batch:
-        images, _ = mixing.apply(
-            images,
-            tf.zeros([count, 1]),
-            mix_lambda=batch["mix_lambda"],
-            mix_box=batch["mix_box"],
-        )
-    return tf.cast(tf.clip_by_value(images, 0, 255), tf.uint8).numpy()
 
 
 def watch(setup, state):

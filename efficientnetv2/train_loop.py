@@ -1,6 +1,7 @@
 """The steps of a run, stage by stage, with checkpoints and evaluations."""
 
 import contextlib
+import functools
 import time
 
 import tensorflow as tf
@@ -80,8 +81,10 @@ class Loop:
             ValueError: for data or losses that make no sense to go on with.
         """
         setup, state = self.setup, self.state
-        if self._evaluate():  # what an earlier stop has cut short
-            self._save(best=True)
+        evaluated_step = state.evaluated_step
+        improved = self._evaluate()  # what an earlier stop has cut short
+        if state.evaluated_step != evaluated_step:
+            self._save(best=improved)
         while state.step < setup.end_step and not self._stops:
             epoch = state.step // setup.epoch_steps
             self._train_stage(progressive.stage_at(setup.stages, epoch))
@@ -92,9 +95,13 @@ class Loop:
     def _train_stage(self, stage):
         """Trains from the present position to the end of a stage."""
         setup, state = self.setup, self.state
-        self._show(stage)
         stage_end = stage.end_epoch * setup.epoch_steps
-        batches = iter(train_data.batches(setup, state, stage, self.broken))
+        self.log.stage(stage, stages=len(setup.stages))
+        batches = iter(
+            train_data.batches(
+                setup, state, stage, self.broken, show=self._show(stage)
+            )
+        )
         while state.step < stage_end and not self._stops:
             self.take(batches, stage)
             improved = self._evaluate()
@@ -102,16 +109,12 @@ class Loop:
                 self._save(best=improved)
 
     def _show(self, stage):
-        setup, log = self.setup, self.log
-        if log.wants_images:
-            # What keeps these from being read is told by the training itself.
-            with contextlib.suppress(tf.errors.OpError):
-                log.images(
-                    f"stage {stage.index + 1}",
-                    train_data.examples(setup, stage),
-                    self.state.step,
-                )
-        log.stage(stage, stages=len(setup.stages))
+        """What shows pictures of a stage; None where nobody looks."""
+        if not self.log.wants_images:
+            return None
+        return functools.partial(
+            self.log.images, f"stage {stage.index + 1}", step=self.state.step
+        )
 
     def take(self, batches, stage):
         """Takes the steps of one call and notes what they say.
