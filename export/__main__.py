@@ -6,7 +6,8 @@ import sys
 
 from absl import flags
 
-from efficientnetv2 import startup
+from efficientnetv2 import entry_point, startup
+from efficientnetv2.config_types import nearest
 
 # Rows: name, default (its type is the flag's), how help writes the value, help.
 _FLAGS = (
@@ -64,14 +65,12 @@ def _parse(argv):
     try:
         others = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
-        from efficientnetv2.config_types import nearest
-
         hint = nearest(error.flagname, [row[0] for row in _FLAGS])
         raise ValueError(
             f"unknown flag --{error.flagname}{hint}; --help lists the flags"
         ) from None
     except flags.Error as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).removeprefix("ERROR:: ")) from None
     if others:
         raise ValueError(f"export takes only flags. Received: {others[0]!r}")
     return values
@@ -157,7 +156,7 @@ def _run(argv):
     values = _parse(argv)
     if values.help:
         print(_help())
-        return
+        return 0
     chosen, folder = _check(values)
     with startup.quiet():
         import tensorflow  # noqa: F401, only its chatter is awaited here
@@ -172,6 +171,7 @@ def _run(argv):
     )
     formats.export(request, folder, chosen, overwrite=values.overwrite)
     print(f"exported to {folder}")
+    return 0
 
 
 def main(argv):
@@ -183,17 +183,7 @@ def main(argv):
     Returns:
         The exit code: 0, 1 after an error, 130 after ctrl-C.
     """
-    try:
-        _run(argv)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        if "--debug" in argv:
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    return entry_point.run(_run, argv)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The formats by name, and writing one or several of them."""
 
 import dataclasses
-import difflib
 import importlib
 import os
 import pathlib
+
+from efficientnetv2.config_types import nearest
 
 from . import staging
 
@@ -154,10 +155,9 @@ def parse(text):
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in FORMATS:
-            near = difflib.get_close_matches(name, FORMATS, n=1)
-            hint = f" (nearest: {near[0]!r})" if near else ""
             raise ValueError(
-                f"format must be one of all, {known}. Received: {name!r}{hint}"
+                f"format must be one of all, {known}. Received: {name!r}"
+                f"{nearest(name, FORMATS)}"
             )
     return list(dict.fromkeys(names))
 

@@ -84,11 +84,15 @@ def staged(path, *, overwrite=False):
 
 @contextlib.contextmanager
 def _one_line(path):
-    """Turns TensorFlow's errors of writing into an `OSError`."""
+    """Turns errors of writing into an `OSError` that names the output."""
     import tensorflow as tf
 
     try:
         yield
     except tf.errors.OpError as error:
         reason = str(error.message).splitlines()[0]
-        raise OSError(f"cannot write {str(path)!r}: {reason}") from error
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+    else:
+        return
+    raise OSError(f"cannot write {str(path)!r}: {reason}")

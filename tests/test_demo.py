@@ -83,10 +83,12 @@ def test_heat_colours_a_grey_picture_where_it_is_hot():
 
 
 def start(*arguments):
+    environment = dict(os.environ)
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user starts it
     return subprocess.Popen(
         [sys.executable, "-m", "efficientnetv2.demo", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

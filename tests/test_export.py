@@ -1,6 +1,9 @@
 """`python -m export` from a run's folder, and what it refuses."""
 
+import importlib.util
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
 
@@ -10,7 +13,7 @@ import tensorflow as tf
 
 from efficientnetv2 import checkpoint, config, model, model_dir
 from export import __main__ as app
-from export import formats
+from export import formats, lite, pictures
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
 NAMES = [f"shape {letter}" for letter in "abcdefghij"]
@@ -108,6 +111,7 @@ def test_without_export_dir_it_goes_beside_the_run(tmp_path, capsys):
 
 
 def refused(capsys, *arguments):
+    capsys.readouterr()
     assert call(*arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
@@ -198,32 +202,62 @@ def test_unknown_formats_and_flags_name_the_nearest(run, capsys):
     assert "what to export" in refused(capsys, "--format=hub")
 
 
-def test_a_full_disk_leaves_nothing_behind(run, tmp_path):
-    # Files above the limit fail as on a full disk, without the signal.
-    code = (
-        "import resource, signal, sys; from export.__main__ import main;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
-        "sys.exit(main(sys.argv))"
+@pytest.fixture
+def full_disk():
+    """Files above a limit fail as on a full disk, without the signal."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("format", formats.FORMATS)
+def test_a_full_disk_leaves_nothing_behind(
+    format, run, tmp_path, full_disk, capsys
+):
+    try:
+        formats.check([format], config.load(BLOCKS, "shapes").model)
+    except ValueError as error:
+        pytest.skip(str(error))
+    out = tmp_path / "out"
+    line = refused(
+        capsys,
+        f"--model_dir={run[0]}",
+        f"--format={format}",
+        f"--export_dir={out}",
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            code,
-            f"--model_dir={run[0]}",
-            "--format=hub",
-            f"--export_dir={tmp_path / 'out'}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "error: cannot write" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"cannot write {str(out)!r}: " in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("ai_edge_litert"), reason="the extra tflite"
+)
+def test_int8_takes_its_ranges_from_the_recipes_evaluation_pictures(
+    run, tmp_path, monkeypatch
+):
+    seen = []
+    convert = lite.convert
+
+    def spy(folder, precision, *, calibration=None, **settings):
+        if precision == "int8":
+            seen.append(calibration)
+        return convert(folder, precision, calibration=calibration, **settings)
+
+    monkeypatch.setattr(lite, "convert", spy)
+    settings = model_dir.read_config(run[0])
+    wanted = pictures.from_recipe(settings, limit=6)
+    assert len(set(wanted)) == 6
+    formats.FORMATS["tflite"].write(
+        formats.Request(model_dir.load(run[0]), files=wanted), str(tmp_path)
+    )
+    assert (tmp_path / "model_int8.tflite").stat().st_size > 1000
+    raw, _ = pictures.decode(wanted, 32, "v2")
+    assert seen[0].shape == (6, 32, 32, 3)
+    # Rounded, with a black and a white pixel in the corner.
+    np.testing.assert_allclose(seen[0][:, 1:], raw[:, 1:], atol=0.51)
 
 
 def test_several_formats_get_a_folder_each(run, tmp_path):

@@ -205,6 +205,24 @@ def test_tflite_without_preprocessing_takes_normalised_images(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["keras", "onnx"])
+def test_without_preprocessing_they_take_normalised_images(name, tmp_path):
+    if name == "onnx" and not have("onnx", "onnxruntime", "tf2onnx"):
+        pytest.skip("the extra onnx")
+    writer = {"keras": keras_format, "onnx": onnx}[name]
+    source, path = small_trained(), str(tmp_path / f"m.{name}")
+    (written,) = writer.write(
+        source.model, path, style="v1", include_preprocessing=False
+    )
+    assert written.feed == "normalized"
+    images = np.random.default_rng(0).normal(size=(2, 40, 32, 3))
+    images = images.astype(np.float32)
+    (logits,) = check.RUNNERS[written.runner](path, None)(images)
+    np.testing.assert_allclose(
+        logits, source.model(images, training=False), rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.skipif(not have("ai_edge_litert"), reason="the extra tflite")
 def test_int8_takes_bytes_and_needs_pictures(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
