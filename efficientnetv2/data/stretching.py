@@ -83,9 +83,16 @@ def _table(counts):
     last = tf.reduce_max(seen, axis=1, keepdims=True)  # [3, 1]
     others = tf.where(tf.range(256) == last, 0, counts)
     step = tf.reduce_sum(others, axis=1, keepdims=True) // 255  # [3, 1]
-    before = tf.cumsum(counts, axis=1, exclusive=True)
-    table = (before + step // 2) // tf.maximum(step, 1)
-    table = tf.where(step > 0, tf.minimum(table, 255), tf.range(256))
+    same = tf.tile(tf.range(256)[None], [3, 1])
+
+    def spread():
+        before = tf.cumsum(counts, axis=1, exclusive=True)
+        table = (before + step // 2) // tf.maximum(step, 1)
+        return tf.where(step > 0, tf.minimum(table, 255), same)
+
+    # A branch for its own sake: without it XLA fuses the table into the
+    # lookup and divides anew for each pixel.
+    table = tf.cond(tf.reduce_any(step > 0), spread, lambda: same)
     return tf.cast(table, tf.uint8)
 
 
