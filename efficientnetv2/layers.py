@@ -108,36 +108,64 @@ def _is_cpu_alone():
     return not kinds & {"GPU", "TPU"}
 
 
-def _pointwise_conv(x, kernel):
-    """A 1 x 1 convolution whose gradients are matrix products.
+def _pointwise_slopes(x, kernel, upstream):
+    """Gradients of a 1 x 1 convolution as matrix products.
 
-    TensorFlow's own gradients on the CPU take up to ten times as long where
-    maps are small and channels many, as in the later blocks.
+    TensorFlow's own on the CPU take up to ten times as long where maps are
+    small and channels many, as in the later blocks.
     """
     import tensorflow as tf
+
+    inputs, outputs = kernel.shape[2:]
+    rows = tf.reshape(upstream, (-1, outputs))
+    matrix = tf.reshape(kernel, (inputs, outputs))
+    down = tf.matmul(rows, matrix, transpose_b=True)
+    slopes = tf.matmul(tf.reshape(x, (-1, inputs)), rows, transpose_a=True)
+    return tf.reshape(down, tf.shape(x)), tf.reshape(slopes, kernel.shape)
+
+
+def _square_slopes(x, kernel, upstream):
+    """Gradients of a convolution of stride 1 with an odd kernel.
+
+    That of the inputs is a convolution with the kernel turned round, for
+    which TensorFlow's code on the CPU is up to three times as fast as the
+    one that it has for gradients.
+    """
+    import tensorflow as tf
+
+    turned = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
+    slopes = tf.raw_ops.Conv2DBackpropFilter(
+        input=x,
+        filter_sizes=kernel.shape,
+        out_backprop=upstream,
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    )
+    return tf.nn.conv2d(upstream, turned, 1, "SAME"), slopes
+
+
+def _conv(x, kernel):
+    """A convolution of stride 1, 'same', with its own gradient."""
+    import tensorflow as tf
+
+    pointwise = kernel.shape[:2] == (1, 1)
+    find_slopes = _pointwise_slopes if pointwise else _square_slopes
 
     @tf.custom_gradient
     def with_gradient(x, kernel):
         def gradient(upstream):
-            inputs, outputs = kernel.shape[2:]
-            rows = tf.reshape(upstream, (-1, outputs))
-            matrix = tf.reshape(kernel, (inputs, outputs))
-            down = tf.matmul(rows, matrix, transpose_b=True)
-            slopes = tf.matmul(
-                tf.reshape(x, (-1, inputs)), rows, transpose_a=True
-            )
-            return tf.reshape(down, tf.shape(x)), tf.reshape(
-                slopes, kernel.shape
-            )
+            return find_slopes(x, kernel, upstream)
 
-        return tf.nn.conv2d(x, kernel, 1, "VALID"), gradient
+        return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
 
     return with_gradient(x, tf.convert_to_tensor(kernel))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution, with a faster gradient where the kernel is 1 x 1.
+    """Keras's convolution, with a faster gradient on the CPU.
+
+    It is for kernels of odd sizes and stride 1.
 
     Args:
         **kwargs: As `keras.layers.Conv2D`.
@@ -149,21 +177,24 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs, training=None):
-        if not training or not self._has_matrix_gradient(inputs):
+        if not training or not self._has_gradient(inputs):
             return super().call(inputs)
-        outputs = _pointwise_conv(inputs, self.kernel)
+        outputs = _conv(inputs, self.kernel)
         if self.use_bias:
             outputs = keras.ops.add(outputs, self.bias)
         if self.activation is not None:
             outputs = self.activation(outputs)
         return outputs
 
-    def _has_matrix_gradient(self, inputs):
+    def _has_gradient(self, inputs):
+        odd = all(size % 2 for size in self.kernel_size)
         return (
             keras.backend.backend() == "tensorflow"
             and not isinstance(inputs, keras.KerasTensor)
-            and self.kernel_size == (1, 1)
+            and odd
+            and (self.padding == "same" or self.kernel_size == (1, 1))
             and self.strides == (1, 1)
+            and self.dilation_rate == (1, 1)
             and self.groups == 1
             and self.data_format == "channels_last"
             and _is_cpu_alone()
