@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import pathlib
 import tempfile
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -82,7 +83,10 @@ def convert(folder, precision, *, calibration=None, integer_input="int8"):
         ]
         # Pixels are bytes already; logits are for people.
         converter.inference_input_type = tf.dtypes.as_dtype(integer_input)
-    return converter.convert()
+    with warnings.catch_warnings():
+        # It calibrates by an interpreter of its own that is to move.
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecat")
+        return converter.convert()
 
 
 def _pixels(raw):

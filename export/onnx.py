@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import warnings
 
 import numpy as np
 
@@ -54,7 +55,10 @@ def write(
     style = inputs.resolve_style(model, style)
     folded = fold.fold(model, style=style if include_preprocessing else None)
     folded(np.zeros((1, 32, 32, 3), np.float32))  # Keras wants it called once
-    folded.export(str(path), format="onnx", verbose=False)
+    with warnings.catch_warnings():
+        # Keras looks for a name that numpy will have again.
+        warnings.simplefilter("ignore", FutureWarning)
+        folded.export(str(path), format="onnx", verbose=False)
     _finish(str(path), class_names)
     feed = "raw" if include_preprocessing else "normalized"
     return [artefact.Artefact("onnx", str(path), "onnx", feed, "logits")]

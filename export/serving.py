@@ -8,20 +8,25 @@ from efficientnetv2.data import preprocess
 from . import inputs
 
 BROKEN = "error: not a picture"
+_IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
 
 
-def _with_maps(model):
-    """From a model to one that gives the last feature map too."""
+def _forward(model):
+    """From normalised images to logits and the last feature map."""
     last = model.get_layer("avg_pool").input
     both = keras.Model(model.inputs, [model.outputs[0], last])
-    return inputs.after_preprocessing(both)
+    both = inputs.after_preprocessing(both)
+    # One function for all signatures: traced once, written once.
+    return tf.function(
+        lambda images: both(images, training=False), input_signature=[_IMAGES]
+    )
 
 
 class _Server:
     """The functions of the signatures over one model."""
 
     def __init__(self, model, *, class_names, image_size, style, scores, top_k):
-        self.model = _with_maps(model)
+        self.forward = _forward(model)
         self.head = model.get_layer("predictions").kernel
         self.class_names = tf.constant(class_names)
         self.image_size = image_size
@@ -32,13 +37,13 @@ class _Server:
     def images(self, images):
         """From RGB in [0, 1], of the size given."""
         images = preprocess.normalize(images * 255.0, self.style)
-        logits, _ = self.model(images, training=False)
+        logits, _ = self.forward(images)
         return self._answer(logits)
 
     def encoded(self, encoded):
         """From files' bytes, cropped and resized as in evaluation."""
         images, good = self._decode(encoded)
-        logits, _ = self.model(images, training=False)
+        logits, _ = self.forward(images)
         return self._answer(logits, good)
 
     def examples(self, examples):
@@ -56,7 +61,7 @@ class _Server:
         the number of places, everywhere the same: nothing to differentiate.
         """
         images, good = self._decode(encoded)
-        logits, maps = self.model(images, training=False)
+        logits, maps = self.forward(images)
         answer = self._answer(logits, good)
         count = tf.shape(good)[0]
         classes = tf.maximum(answer["top_indices"], 0)
@@ -154,11 +159,10 @@ def signatures(
         scores=tf.sigmoid if loss_type == "sigmoid" else tf.nn.softmax,
         top_k=top_k,
     )
-    images = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
     files = tf.TensorSpec([None], tf.string, name="image_bytes")
     examples = tf.TensorSpec([None], tf.string, name="examples")
     traced = {
-        "serving_default": (server.images, images),
+        "serving_default": (server.images, _IMAGES),
         "image_bytes": (server.encoded, files),
         "tf_example": (server.examples, examples),
         "grad_cam": (server.grad_cam, files),
