@@ -2,21 +2,23 @@
 
 Both take the same uint8 pictures and one-hot labels. A training step is, of
     ours    the trainer's own: normalisation, forward and backward pass, softmax
-            cross entropy with label smoothing, L2, the recipe's optimizer,
-            moving averages of all weights, accuracy, a look for numbers that
-            are not finite
+            cross entropy with label smoothing, the recipe's optimizer,
+            accuracy, a look for numbers that are not finite; with the recipe's
+            L2 and moving averages of all weights, or (`without_extras`)
+            without these
     theirs  the function that `Model.fit` calls, after `compile` with the same
             loss and optimizer: normalisation, forward and backward pass,
             neither L2 nor averages nor accuracy
-so that ours does more. Inference is a compiled forward pass from pixels to
-logits on either side. XLA: ours as the trainer decides, theirs as Keras does;
-both use it on a GPU and not on a CPU.
+Inference is a compiled forward pass from pixels to logits on either side. XLA:
+ours as the trainer decides, theirs as Keras does; both use it on a GPU and not
+on a CPU.
 """
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2 import config as config_lib
 from efficientnetv2 import (
     distribute,
     train_data,
@@ -48,6 +50,17 @@ def _pictures(config):
     images = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
     return images, rng.integers(
         0, config.data.num_classes, batch, dtype=np.int32
+    )
+
+
+def without_extras(config):
+    """The config without L2 and moving averages, which `Theirs` has not.
+
+    Args:
+        config: A `Config`.
+    """
+    return config_lib.override(
+        config, {"train.ema_decay": 0, "train.weight_decay": 0}
     )
 
 

@@ -11,10 +11,11 @@ _KERAS_COLOR = "#b8c4d0"
 _FIGURES = {
     "inference": ("inference", "inference, images/s", 1),
     "training": ("training", "training, images/s", 1),
+    "step": ("trainer's step", "trainer's whole step, images/s", 1),
     "first_step": ("first step", "time to the first step, s", 1),
     "memory": ("memory", "peak memory of training, MiB", 0),
 }
-_WIDTHS = (20, 12, 20, 20, 20, 20)
+_WIDTHS = (20, *(17,) * 5)
 
 
 def quartiles(values):
@@ -32,6 +33,8 @@ class Side:
         multiply_adds: Of a picture of the evaluation size.
         inference_seconds: Of each forward pass, a list.
         training_seconds: Of each training step, a list.
+        step_seconds: Of each whole step of the trainer, with L2 and moving
+            averages, a list; of keras.applications its training step's.
         first_step_seconds: From the start of building the model to the end
             of the first step, of each process, a list.
         peak_memory_mib: Of training, above the libraries', a list.
@@ -42,6 +45,7 @@ class Side:
     multiply_adds: int
     inference_seconds: list
     training_seconds: list
+    step_seconds: list
     first_step_seconds: list
     peak_memory_mib: list
 
@@ -51,6 +55,7 @@ class Side:
         return {
             "inference": [batch / s for s in self.inference_seconds],
             "training": [batch / s for s in self.training_seconds],
+            "step": [batch / s for s in self.step_seconds],
             "first_step": self.first_step_seconds,
             "memory": self.peak_memory_mib,
         }
@@ -111,7 +116,7 @@ def _side_line(name, side):
         f"{quartiles(values)[1]:.{_FIGURES[key][2]}f}"
         for key, values in side.values().items()
     ]
-    return _line(f"  {name}", "", *cells)
+    return _line(f"  {name}", *cells)
 
 
 def _ratio_line(ratios):
@@ -119,7 +124,7 @@ def _ratio_line(ratios):
         f"{middle:.2f} ({low:.2f}-{high:.2f})"
         for low, middle, high in ratios.values()
     ]
-    return _line("  ratio", "", *cells)
+    return _line("  ratio", *cells)
 
 
 def _explanation(rows, settings):
@@ -127,16 +132,17 @@ def _explanation(rows, settings):
         f"Batches of {settings.batch_size} pictures of "
         f"{settings.image_size} px; medians of {settings.pairs} calls, of "
         f"first step and memory of {settings.first_steps} processes.",
-        "Inference and training in images/s; first step in s, from the start "
-        "of building the model to the end of its first training step;",
-        "memory in MiB, the peak of training above the libraries' own.",
+        "Inference and training in images/s; trainer's step is training with "
+        "the recipe's L2 and moving averages of all weights;",
+        "first step in s, from the start of building the model to the end of "
+        "its first step; memory in MiB, the peak above the libraries' own.",
     ]
     if any(row.keras for row in rows):
         lines += [
             "Ratio: ours by keras.applications', median of the pairs and "
-            "quartiles. Ours is the trainer's step: besides what theirs does",
-            "(Model.fit's step: loss, gradient, optimizer) it has L2, moving "
-            "averages, accuracy and a look for numbers that are not finite.",
+            "quartiles. Training: both with loss, gradient and optimizer, ours",
+            "also with accuracy and a look for numbers that are not finite; "
+            "trainer's step: ours whole by theirs, which stays Model.fit's.",
         ]
     if settings.baseline:
         alone = [row.model for row in rows if row.keras is None]
@@ -158,7 +164,7 @@ def text(rows, settings):
         Text of several lines.
     """
     headings = [heading for heading, _, _ in _FIGURES.values()]
-    lines = [_line("model", "", *headings)]
+    lines = [_line("model", *headings)]
     for row in rows:
         lines.append(
             f"{row.model}: {row.ours.parameters / 1e6:.2f} M parameters, "
@@ -219,13 +225,14 @@ def draw(rows, settings, path):
     from matplotlib.figure import Figure  # without pyplot: no global state
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(10, 3 + 1.2 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(13, 3 + 1.2 * len(rows)), layout="constrained")
     figure.suptitle(
         f"Batch {settings.batch_size}, {settings.image_size} px", fontsize=12
     )
-    panels = figure.subplots(2, 2)
-    for axes, key in zip(panels.flat, _FIGURES, strict=True):
+    *panels, rest = figure.subplots(2, 3).flat
+    for axes, key in zip(panels, _FIGURES, strict=True):
         _draw_panel(axes, rows, key)
+    rest.set_axis_off()
     if any(row.keras for row in rows):
         figure.legend(
             handles=[

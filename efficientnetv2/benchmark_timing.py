@@ -111,17 +111,20 @@ def speeds(config, *, baseline, pairs):
 
     Returns:
         A list with a dict a side: `parameters`, `multiply_adds` at the
-        evaluation size, and `inference_seconds` and `training_seconds`, lists
-        of a call's seconds.
+        evaluation size, and lists of a call's seconds: `inference_seconds`,
+        `training_seconds` of the work that both sides do, `step_seconds` of
+        the trainer's whole step (of the other side the same as before).
     """
     sides = _sides()
     from efficientnetv2 import multiply_adds
 
-    made = [sides.Ours(config)]
+    whole = sides.Ours(config)
+    made = [sides.Ours(sides.without_extras(config))]
     if baseline and sides.find_twin(config) is not None:
         made.append(sides.Theirs(config))
     inference = _seconds([side.infer for side in made], pairs)
-    training = _seconds([side.train for side in made], pairs)
+    *training, step = _seconds([side.train for side in (*made, whole)], pairs)
+    steps = [step, *training[1:]]
     return [
         {
             "parameters": side.model.count_params(),
@@ -130,6 +133,7 @@ def speeds(config, *, baseline, pairs):
             ),
             "inference_seconds": inference[index],
             "training_seconds": training[index],
+            "step_seconds": steps[index],
         }
         for index, side in enumerate(made)
     ]

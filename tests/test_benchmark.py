@@ -51,6 +51,7 @@ def _row(*, twin=True):
             multiply_adds=2_340_000_000,
             inference_seconds=[1 * factor, 2 * factor, 3 * factor],
             training_seconds=[2 * factor, 2 * factor, 8],
+            step_seconds=[4 * factor] * 3,
             first_step_seconds=[10 * factor],
             peak_memory_mib=[100 * factor],
         )
@@ -91,7 +92,14 @@ def test_our_side_is_the_trainers_step_and_learns(settled):
     assert np.abs(side.model.get_layer("stem_conv").kernel - before).max() > 0
     assert np.isfinite(losses).all() and losses[-1] != losses[0]
     assert side._step.averages.decay == settled.train.ema_decay
+    assert side._step.settings.weight_decay == settled.train.weight_decay > 0
     assert side.infer().shape == (4, 5)
+
+
+def test_without_extras_the_step_has_neither_l2_nor_averages(settled):
+    side = benchmark_sides.Ours(benchmark_sides.without_extras(settled))
+    assert side._step.averages is None
+    assert side._step.settings.weight_decay == 0
 
 
 @pytest.mark.parametrize("optimizer", sorted(benchmark_sides._OPTIMIZERS))
@@ -126,8 +134,11 @@ def test_both_sides_are_timed_in_one_process(settled, monkeypatch):
     ours, theirs = benchmark_timing.speeds(settled, baseline=True, pairs=3)
     for found in (ours, theirs):
         assert len(found["training_seconds"]) == 3
+        assert len(found["step_seconds"]) == 3
         assert min(found["inference_seconds"]) > 0
     assert ours["parameters"] != theirs["parameters"]
+    assert ours["step_seconds"] != ours["training_seconds"]
+    assert theirs["step_seconds"] == theirs["training_seconds"]
     alone = benchmark_timing.speeds(settled, baseline=False, pairs=1)
     assert len(alone) == 1
 
@@ -148,12 +159,12 @@ def test_a_twin_is_found_by_name(name, theirs):
 
 
 def test_memory_counts_what_is_allocated():
-    before = benchmark_timing._memory("VmRSS")
+    before = benchmark_timing.memory("VmRSS")
     block = np.ones(80 * 2**20, np.uint8)
-    now = benchmark_timing._memory("VmRSS")
+    now = benchmark_timing.memory("VmRSS")
     del block
     assert 70 < now - before < 120
-    assert benchmark_timing._memory("VmHWM") >= now - 1
+    assert benchmark_timing.memory("VmHWM") >= now - 1
 
 
 def test_ratios_are_medians_of_pairs_and_quartiles():
@@ -241,7 +252,7 @@ def test_the_mode_prints_json_of_every_model(capsys, tmp_path):
     (row,) = found["models"]
     assert row["model"] == TINY
     assert row["keras_applications"] is None and row["ratio_quartiles"] == {}
-    assert [len(values) for values in row["ours"].values()] == [2, 2, 1, 1]
+    assert [len(values) for values in row["ours"].values()] == [2, 2, 2, 1, 1]
     assert min(min(values) for values in row["ours"].values()) > 0
     assert path.read_bytes().startswith(b"\x89PNG")
 
