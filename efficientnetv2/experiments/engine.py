@@ -37,16 +37,11 @@ def _loop_rows(values):
         image_size=values.image_size,
         pairs=values.pairs,
     )
-    percent = {"unit": "%", "factor": 100, "digits": 1}
-    beyond = found["loop"] / found["bare"] - 1
-    inputs = found["bare"] / found["kept"] - 1
+    loop, bare = found.T
+    beyond = _quartiles(loop / bare - 1, "%", factor=100, digits=1)
     return [
-        ("a bare step", _quartiles(found["bare"])),
-        ("the loop, beyond it", _quartiles(beyond, **percent)),
-        (
-            "making its pictures, beyond kept ones",
-            _quartiles(inputs, **percent),
-        ),
+        ("a bare step", _quartiles(bare)),
+        ("the loop, beyond it", beyond),
     ]
 
 

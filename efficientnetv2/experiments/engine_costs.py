@@ -210,13 +210,19 @@ def measure_memory(model_name, *, batch_size, image_size, changes):
         return loop.log.memory
 
 
-def _window(step, batches):
-    """Seconds a step; one before the timed ones lets buffers fill up."""
-    step(batches)
-    start = time.perf_counter()
-    for _ in range(STEPS):
-        step(batches)
-    return (time.perf_counter() - start) / STEPS
+def _pair(ways):
+    """Seconds a step of two ways, whose steps are taken in turn.
+
+    So close together that what else the machine does slows both; as A B B A,
+    since a step's pictures are replaced while the next one runs.
+    """
+    seconds = dict.fromkeys(ways, 0.0)
+    for number in range(STEPS):
+        for name in ways if number % 2 == 0 else reversed(ways):
+            start = time.perf_counter()
+            ways[name]()
+            seconds[name] += time.perf_counter() - start
+    return [total / STEPS for total in seconds.values()]
 
 
 def measure_loop(model_name, *, batch_size, image_size, pairs):
@@ -226,12 +232,11 @@ def measure_loop(model_name, *, batch_size, image_size, pairs):
         model_name: A model's name.
         batch_size: Examples a step.
         image_size: Pixels.
-        pairs: Number of rounds.
+        pairs: Number of pairs, each of `STEPS` steps of both.
 
     Returns:
-        A dict of float64 arrays [pairs], seconds a step: `loop`, `bare` (the
-        compiled step on the same input pipeline) and `kept` (the compiled
-        step on one batch that is kept).
+        float64 [pairs, 2], seconds of a step of the loop, and of the compiled
+        step alone on an input pipeline of the same kind.
     """
     changes = {
         "train.stages": 1,
@@ -240,29 +245,19 @@ def measure_loop(model_name, *, batch_size, image_size, pairs):
     }
     with _loop(_recipe(model_name, batch_size, changes)) as loop:
         (stage,) = loop.setup.stages
+        ours, others = (
+            iter(train_data.batches(loop.setup, loop.state, stage, loop.broken))
+            for _ in range(2)
+        )
 
-        def start():
-            return train_data.batches(
-                loop.setup, loop.state, stage, loop.broken
-            )
-
-        def bare(batches):
-            figures, _ = loop.step(batches, 0, stage.dropout_rate)
+        def bare():
+            figures, _ = loop.step(others, 0, stage.dropout_rate)
             figures["loss"].numpy()  # waits for the device
 
-        ways = {
-            "loop": (lambda it: loop.take(it, stage), iter(start())),
-            "bare": (bare, iter(start())),
-            "kept": (bare, iter(start().take(1).cache().repeat())),
-        }
-        found = {name: [] for name in ways}
-        for way in ways.values():
-            _window(*way)
+        ways = {"loop": lambda: loop.take(ours, stage), "bare": bare}
+        _pair(ways)  # traces
         gc.collect()
         gc.disable()  # else it falls on one of them
-        for number in range(pairs):
-            names = list(ways)
-            for name in names if number % 2 == 0 else reversed(names):
-                found[name].append(_window(*ways[name]))
+        found = [_pair(ways) for _ in range(pairs)]
         gc.enable()
-    return {name: np.array(seconds) for name, seconds in found.items()}
+    return np.array(found)
