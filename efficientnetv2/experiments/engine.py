@@ -6,6 +6,8 @@ and the memory that many stages leave behind.
 
 import sys
 
+import numpy as np
+
 from efficientnetv2 import entry_point, startup
 
 _ABOUT = """\
@@ -22,38 +24,30 @@ Medians, in brackets the quartiles."""
 
 def _quartiles(values, unit="ms", *, factor=1000.0, digits=0):
     """'12 ms (11 to 14)': the median and the quartiles."""
-    import numpy as np
-
     low, middle, high = factor * np.percentile(values, (25, 50, 75))
     return f"{middle:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _model(values):
+    """What all measurements are told."""
+    names = ("model_name", "batch_size", "image_size")
+    return {name: getattr(values, name) for name in names}
 
 
 def _loop_rows(values):
     from efficientnetv2.experiments import engine_costs
 
-    found = engine_costs.measure_loop(
-        values.model_name,
-        batch_size=values.batch_size,
-        image_size=values.image_size,
-        pairs=values.pairs,
-    )
+    found = engine_costs.measure_loop(**_model(values), pairs=values.pairs)
     loop, bare = found.T
     beyond = _quartiles(loop / bare - 1, "%", factor=100, digits=1)
-    return [
-        ("a bare step", _quartiles(bare)),
-        ("the loop, beyond it", beyond),
-    ]
+    return [("a bare step", _quartiles(bare)), ("the loop, beyond it", beyond)]
 
 
 def _change_rows(values):
     from efficientnetv2.experiments import engine_costs
 
     found = engine_costs.measure_changes(
-        values.model_name,
-        batch_size=values.batch_size,
-        image_size=values.image_size,
-        changes=values.changes,
-        copies=values.pairs,
+        **_model(values), changes=values.changes, copies=values.pairs
     )
     rest = found.change - found.input_start
     return [
@@ -72,10 +66,7 @@ def _memory_rows(values):
     from efficientnetv2.experiments import engine_costs
 
     found = engine_costs.measure_memory(
-        values.model_name,
-        batch_size=values.batch_size,
-        image_size=values.image_size,
-        changes=values.changes,
+        **_model(values), changes=values.changes
     )
     half = values.changes // 2
     growth = (found[-1] - found[half]) / (values.changes - half)
