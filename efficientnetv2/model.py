@@ -7,7 +7,7 @@ keras.applications, so that weights map by rule. Runs on every Keras backend.
 
 import keras
 
-from efficientnetv2 import layers, normalization, scaling
+from efficientnetv2 import convolution, layers, normalization, scaling
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0..1
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -27,7 +27,7 @@ class _Builder:
         self.architecture = architecture
 
     def conv(self, x, filters, kernel_size, name, *, strides=1, bias=False):
-        return layers.Conv2D(
+        return convolution.Conv2D(
             filters,
             kernel_size,
             strides=strides,

@@ -10,11 +10,18 @@ import importlib.abc
 import importlib.util
 import sys
 
-_MODULES = ("layers", "normalization", "hub_layer")
+MODULES = (
+    "convolution",
+    "layers",
+    "normalization",
+    "hub_layer",
+    "schedules",
+    "optimizers",
+)
 
 
 def _register():
-    for module in _MODULES:
+    for module in MODULES:
         importlib.import_module(f"efficientnetv2.{module}")
 
 

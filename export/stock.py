@@ -2,7 +2,7 @@
 
 import keras
 
-from efficientnetv2 import layers, normalization
+from efficientnetv2 import convolution, layers, normalization
 
 from . import rebuild
 
@@ -23,7 +23,7 @@ def _replace(layer):
     if isinstance(layer, layers.Dropout):
         return keras.layers.Dropout(layer.rate, name=layer.name)
     config = layer.get_config()
-    if isinstance(layer, layers.Conv2D):
+    if isinstance(layer, convolution.Conv2D):
         return keras.layers.Conv2D.from_config(config)
     if isinstance(layer, normalization.BatchNormalization):
         # Other backends refuse a synchronised one.

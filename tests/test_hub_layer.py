@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import efficientnetv2
+from efficientnetv2 import registration
 from export import hub
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
@@ -73,9 +74,9 @@ def test_fine_tuning_moves_all_weights_without_the_models_code(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout.splitlines()[-1])
-    layers_alone = {"hub_layer", "layers", "noise", "normalization"}
     modules = {name.partition(".")[2] for name in seen["ours"]}
-    assert modules == {"", "registration", *layers_alone}
+    registered = {"", "registration", *registration.MODULES}
+    assert modules == {*registered, "noise", "replica_updates"}
     assert seen["moved"] == seen["all"]
     assert 2 < seen["trainable"] < len(seen["all"])
     assert len(seen["regularization"]) == 1 and seen["regularization"][0] > 0

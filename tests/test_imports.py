@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from efficientnetv2 import registration
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "efficientnetv2"
 
@@ -21,7 +23,7 @@ FLOORS = {
         entry_point progressive stop_signals
     """,
     "L1, leaves": """
-        storage noise normalization layers hub_layer schedules
+        storage noise normalization convolution layers hub_layer schedules
         replica_updates optimizers frozen_values ema losses data.seeds
         data.geometry data.stretching data.image_ops data.operations
         data.decoding data.policies data.mixing data.preprocess
@@ -122,6 +124,16 @@ ROOMY = {name: path for name, path in MODULES.items() if not _is_door(name)}
 def test_every_module_has_its_place_on_the_plan():
     lost = [name for name in ROOMY if _room(name) is None]
     assert not lost, f"give these a place in FLOORS of this file: {lost}"
+
+
+def test_keras_finds_the_class_of_whatever_it_saves():
+    sign = "@keras.saving.register_keras_serializable("
+    found = {
+        name
+        for name, path in MODULES.items()
+        if f"\n{sign}" in path.read_text(encoding="utf-8")
+    }
+    assert found == set(registration.MODULES)
 
 
 def test_imports_run_downward_or_to_an_earlier_room_of_the_floor():

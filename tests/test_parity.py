@@ -1,6 +1,7 @@
 """Outputs equal the original's figures, numpy by hand, and other backends."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import subprocess
@@ -166,15 +167,17 @@ _OTHER_BACKEND = """
         return None if hidden else find(name, path, target)
 
     finder.find_spec = without_tensorflow
+    import json
+
     import keras
     import numpy as np
     import efficientnetv2
     from random_weights import randomise
 
-    out = sys.argv[1]
+    out, models = sys.argv[1], json.loads(sys.argv[2])
     x = np.load(f"{out}/x.npy")
     results = {}
-    for index, settings in enumerate(eval(sys.argv[2])):
+    for index, settings in enumerate(models):
         model = efficientnetv2.get_model(**settings)
         randomise(model)
         first = "first" in str(settings)
@@ -186,7 +189,7 @@ _OTHER_BACKEND = """
     again = keras.models.load_model(f"{out}/model.keras")
     for a, b in zip(values, again.predict(inputs, verbose=0), strict=True):
         np.testing.assert_array_equal(a, b)
-    tiny = efficientnetv2.get_model(**eval(sys.argv[2])[0] | {
+    tiny = efficientnetv2.get_model(**models[0] | {
         "with_endpoints": False,
         "model_config": "survival_prob=0.9,bn_momentum=0.5",
     })
@@ -224,7 +227,7 @@ def test_other_backend_gives_the_same_without_tensorflow(backend, tmp_path):
     code = textwrap.dedent(_OTHER_BACKEND)
     path = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), repr(_SETTINGS)],
+        [sys.executable, "-c", code, str(tmp_path), json.dumps(_SETTINGS)],
         capture_output=True,
         text=True,
         timeout=600,
