@@ -10,10 +10,12 @@ files will not have it.
     artefacts list of path, runner, feed, signature
 """
 
+import dataclasses
 import json
 import os
 import sys
 import time
+import typing
 
 import numpy as np
 
@@ -24,6 +26,21 @@ _MAX_SECONDS = 3.0
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model ready to run.
+
+    Args:
+        run: Function from a batch to a list of arrays.
+        prepare: Function from float32 images to the type that `run` takes.
+        image_size: The only one that it takes, pixels, or None.
+    """
+
+    run: typing.Callable
+    prepare: typing.Callable = np.asarray
+    image_size: int | None = None
 
 
 def _signature(path, name):
@@ -40,8 +57,8 @@ def _signature(path, name):
         return [answer.get("probabilities", answer[first]).numpy()]
 
     # The functions do not keep the variables alive.
-    run.loaded = loaded
-    return run
+    run.keeps = loaded
+    return Loaded(run)
 
 
 def _module(path, _):
@@ -54,14 +71,14 @@ def _module(path, _):
         values = tf.nest.flatten(answer)  # of a dict: in the order of its keys
         return [value.numpy() for value in values]
 
-    return run
+    return Loaded(run)
 
 
 def _keras(path, _):
     import keras
 
     model = keras.models.load_model(path)
-    return lambda batch: [np.asarray(model.predict_on_batch(batch))]
+    return Loaded(lambda batch: [np.asarray(model.predict_on_batch(batch))])
 
 
 def _tflite(path, _):
@@ -75,12 +92,15 @@ def _tflite(path, _):
 
     shape = None
 
+    def prepare(batch):
+        if kind == np.float32:
+            return batch
+        limits = np.iinfo(kind)
+        batch = np.round(batch / scale + zero)
+        return np.clip(batch, limits.min, limits.max).astype(kind)
+
     def run(batch):
         nonlocal shape
-        if batch.dtype != kind:
-            limits = np.iinfo(kind)
-            batch = np.round(batch / scale + zero)
-            batch = np.clip(batch, limits.min, limits.max).astype(kind)
         if batch.shape != shape:  # weights are packed anew
             interpreter.resize_tensor_input(inputs["index"], batch.shape)
             interpreter.allocate_tensors()
@@ -89,8 +109,7 @@ def _tflite(path, _):
         interpreter.invoke()
         return [interpreter.get_tensor(outputs["index"])]
 
-    run.dtype, run.image_size = kind, int(inputs["shape"][1])
-    return run
+    return Loaded(run, prepare, int(inputs["shape"][1]))
 
 
 def _onnx(path, _):
@@ -100,7 +119,7 @@ def _onnx(path, _):
         path, providers=["CPUExecutionProvider"]
     )
     (inputs,) = session.get_inputs()
-    return lambda batch: session.run(None, {inputs.name: batch})
+    return Loaded(lambda batch: session.run(None, {inputs.name: batch}))
 
 
 RUNNERS = {
@@ -161,12 +180,14 @@ def main(job_path):
     feeds = _feeds(job["inputs"])
     outputs, times = {}, []
     for index, artefact in enumerate(job["artefacts"]):
-        runner = RUNNERS[artefact["runner"]]
-        run = runner(artefact["path"], artefact["signature"])
-        feed = feeds[artefact["feed"]]
-        for number, value in enumerate(_outputs(run, feed)):
+        load = RUNNERS[artefact["runner"]]
+        loaded = load(artefact["path"], artefact["signature"])
+        feed = loaded.prepare(feeds[artefact["feed"]])
+        for number, value in enumerate(_outputs(loaded.run, feed)):
             outputs[f"{index}.{number}"] = value
-        times.append([_milliseconds(run, feed, size) for size in BATCHES])
+        times.append(
+            [_milliseconds(loaded.run, feed, size) for size in BATCHES]
+        )
     np.savez(job["outputs"], **outputs)
     with open(job["times"], "w", encoding="utf-8") as file:
         json.dump(times, file)

@@ -53,14 +53,12 @@ def _load(path, *, batch_size, image_size):
             "a model must be a .tflite, .onnx or .keras file or the folder of "
             f"a SavedModel. Received: {str(path)!r}"
         )
-    run = check.RUNNERS[runner](str(path), "serving_default")
-    size = getattr(run, "image_size", image_size)
-    kind = getattr(run, "dtype", np.float32)
+    loaded = check.RUNNERS[runner](str(path), "serving_default")
+    size = loaded.image_size or image_size
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    # The model's own type, so that the conversion is not timed.
-    batch = pixels.view(kind) if kind == np.int8 else pixels.astype(kind)
-    return lambda: run(batch)
+    pixels = rng.integers(0, 256, (batch_size, size, size, 3))
+    batch = loaded.prepare(pixels.astype(np.float32))
+    return lambda: loaded.run(batch)
 
 
 def _seconds(calls, rounds):

@@ -1,6 +1,5 @@
 """`python -m export` from a run's folder, and what it refuses."""
 
-import importlib.util
 import pathlib
 import resource
 import signal
@@ -10,27 +9,14 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_exports import BLOCKS, have, trained
 
 from efficientnetv2 import checkpoint, config, model, model_dir
 from export import __main__ as app
 from export import formats, lite, pictures
 
-BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
 NAMES = [f"shape {letter}" for letter in "abcdefghij"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def build(settings, *, seed=0):
-    """A small model whose averages are unlike its weights."""
-    tf.keras.utils.set_random_seed(seed)
-    network = model.build(settings.model, num_classes=10)
-    rng = np.random.default_rng(seed)
-    for variable in network.weights:
-        if "moving_mean" in variable.path or "beta" in variable.path:
-            variable.assign(rng.normal(0, 0.3, variable.shape))
-        elif "moving_variance" in variable.path or "gamma" in variable.path:
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    return network
 
 
 def write_run(folder, *, averages=True, names=NAMES, overrides=""):
@@ -41,7 +27,8 @@ def write_run(folder, *, averages=True, names=NAMES, overrides=""):
     ).rstrip(",")
     settings = config.load(BLOCKS, "shapes", overrides)
     config.save(settings, folder / "config.yaml")
-    network = build(settings)
+    tf.keras.utils.set_random_seed(0)
+    network = trained(model.build(settings.model, num_classes=10), seed=0)
     arrays = checkpoint.snapshot(network)
     if averages:
         arrays |= {
@@ -232,9 +219,7 @@ def test_a_full_disk_leaves_nothing_behind(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("ai_edge_litert"), reason="the extra tflite"
-)
+@pytest.mark.skipif(not have("ai_edge_litert"), reason="the extra tflite")
 def test_int8_takes_its_ranges_from_the_recipes_evaluation_pictures(
     run, tmp_path, monkeypatch
 ):

@@ -1,8 +1,6 @@
 """All formats at once: files, verification, model card, and what is refused."""
 
-import ast
 import importlib.util
-import io
 import json
 import pathlib
 import tarfile
@@ -10,61 +8,11 @@ import tarfile
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
+from small_exports import BLOCKS, FILES, NAMES, have, small_trained
 
 import efficientnetv2
-from efficientnetv2 import config, model, model_dir
-from export import (
-    check,
-    formats,
-    keras_format,
-    lite,
-    onnx,
-    pictures,
-    saved_model,
-    stock,
-    verify,
-)
-
-BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
-NAMES = tuple("abcde")
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def small_trained(overrides=""):
-    settings = config.load(
-        BLOCKS,
-        "shapes",
-        "data.num_classes=5,eval.isize=32,data.preprocessing=v1" + overrides,
-    )
-    keras.utils.set_random_seed(1)
-    network = model.build(settings.model, num_classes=5)
-    rng = np.random.default_rng(1)
-    for v in network.weights:
-        if "moving_mean" in v.path or "beta" in v.path:
-            v.assign(rng.normal(0, 0.3, v.shape))
-        elif "moving_variance" in v.path or "gamma" in v.path:
-            v.assign(rng.uniform(0.5, 1.5, v.shape))
-    # Classes far enough apart that eight bits tell them.
-    head = network.get_layer("predictions")
-    head.kernel.assign(rng.normal(0, 1, head.kernel.shape))
-    return model_dir.Trained(network, settings, NAMES, "v1", "a test")
-
-
-def jpeg(seed):
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
-    file = io.BytesIO()
-    coarse.resize((48, 40)).save(file, "JPEG")
-    return file.getvalue()
-
-
-FILES = [jpeg(seed) for seed in range(12)]
-
-
-def have(*packages):
-    return all(importlib.util.find_spec(name) for name in packages)
+from efficientnetv2 import config
+from export import check, formats, keras_format, lite, onnx, stock
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +165,7 @@ def test_without_preprocessing_they_take_normalised_images(name, tmp_path):
     assert written.feed == "normalized"
     images = np.random.default_rng(0).normal(size=(2, 40, 32, 3))
     images = images.astype(np.float32)
-    (logits,) = check.RUNNERS[written.runner](path, None)(images)
+    (logits,) = check.RUNNERS[written.runner](path, None).run(images)
     np.testing.assert_allclose(
         logits, source.model(images, training=False), rtol=1e-4, atol=1e-4
     )
@@ -237,56 +185,6 @@ def test_int8_takes_bytes_and_needs_pictures(tmp_path):
     assert inputs["dtype"] is np.uint8
     # The bytes are the pixels.
     assert inputs["quantization"] == (1.0, 0)
-
-
-def test_a_wrong_export_is_found_and_the_good_one_kept(tmp_path, monkeypatch):
-    source = small_trained()
-    out = tmp_path / "model.keras"
-    out.write_text("the good one")
-    write = keras_format.write
-
-    def write_wrong(network, path, **settings):
-        wrong = stock.stock(network)
-        wrong.get_layer("predictions").kernel.assign_add(
-            0.01
-            * np.ones(wrong.get_layer("predictions").kernel.shape)
-            * np.arange(5)
-        )
-        return write(wrong, path, **settings)
-
-    monkeypatch.setattr(keras_format, "write", write_wrong)
-    with pytest.raises(verify.VerificationError, match="keras: its outputs"):
-        keras_format.export(
-            source.model, out, style="v1", image_size=32, overwrite=True
-        )
-    assert out.read_text() == "the good one"
-    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
-
-
-def test_what_cannot_be_run_is_one_line(tmp_path):
-    source = small_trained()
-    (tmp_path / "model.keras").write_text("not a model")
-    expected = verify.expect(source.model, image_size=32, style="v1")
-    artefacts = keras_format.write(
-        source.model, tmp_path / "m.keras", style="v1"
-    )
-    (tmp_path / "m.keras").write_bytes(b"torn")
-    with pytest.raises(verify.VerificationError) as caught:
-        verify.verify(artefacts, expected)
-    assert "keras cannot be run: " in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_check_imports_nothing_of_this_project():
-    tree = ast.parse(pathlib.Path(check.__file__).read_text())
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level
-            found.add(node.module.split(".")[0])
-    assert not found & {"efficientnetv2", "export"}
 
 
 @pytest.mark.parametrize("name", ["saved_model", "hub", "tflite", "onnx"])
@@ -309,45 +207,3 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     with pytest.raises(ValueError, match=r"needs ai-edge-litert.*\[tflite\]"):
         formats.check(["tflite"], architecture)
     assert onnx.check_installed.__module__ == "export.onnx"
-
-
-def test_pictures_come_from_files_folders_and_globs(tmp_path):
-    (tmp_path / "deep").mkdir()
-    for index, data in enumerate(FILES[:4]):
-        (tmp_path / "deep" / f"{index}.jpg").write_bytes(data)
-    folder = str(tmp_path)
-    assert pictures.from_paths(folder, limit=9) == FILES[:4]
-    assert pictures.from_paths(f"{folder}/deep/[02].jpg", limit=9) == [
-        FILES[0],
-        FILES[2],
-    ]
-    assert pictures.from_paths([folder], limit=2) == [FILES[0], FILES[2]]
-    with pytest.raises(ValueError, match="no picture found"):
-        pictures.from_paths(tmp_path / "none", limit=9)
-
-
-def test_drawn_pictures_are_drawn_the_same_again():
-    assert pictures.drawn(2, size=16) == pictures.drawn(2, size=16)
-    assert len(set(pictures.drawn(4, size=16))) == 4
-
-
-def test_raw_pixels_are_what_normalisation_was_applied_to():
-    for style in ("v1", "v2", "ft"):
-        raw, normalized = pictures.decode(FILES[:2], 24, style)
-        from efficientnetv2.data import preprocess
-
-        np.testing.assert_allclose(
-            preprocess.normalize(raw, style), normalized, atol=1e-5
-        )
-
-
-def test_python_calls_verify_by_default(tmp_path):
-    source = small_trained()
-    path = saved_model.export(
-        source.model,
-        tmp_path / "m",
-        class_names=NAMES,
-        image_size=32,
-        style="v1",
-    )
-    assert tf.saved_model.contains_saved_model(path)

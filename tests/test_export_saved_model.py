@@ -1,18 +1,15 @@
 """The SavedModel for serving: its signatures and its rule for broken files."""
 
-import io
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from small_exports import BLOCKS, picture, trained
 
 import efficientnetv2
 from efficientnetv2.data import preprocess
 from export import fold, saved_model, serving
 
-BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
 NAMES = ["ant", "bee", "crow", "deer"]
 SIZE = 32
 
@@ -23,13 +20,7 @@ def trained_model(*, act_fn="silu", **settings):
     model = efficientnetv2.get_model(
         BLOCKS, num_classes=4, model_config={"act_fn": act_fn}, **settings
     )
-    rng = np.random.default_rng(1)
-    for v in model.weights:
-        if "moving_mean" in v.path or "beta" in v.path or "bias" in v.path:
-            v.assign(rng.normal(0, 0.3, v.shape))
-        elif "moving_variance" in v.path or "gamma" in v.path:
-            v.assign(rng.uniform(0.5, 1.5, v.shape))
-    return model
+    return trained(model)
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +34,10 @@ def served(tmp_path_factory):
     return model, loaded.signatures, loaded
 
 
-def picture(seed, size, kind="JPEG"):
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
-    file = io.BytesIO()
-    coarse.resize(size).save(file, kind)
-    return file.getvalue()
-
-
 FILES = [
     picture(1, (40, 50)),
     picture(2, (97, 33), "PNG"),
-    picture(3, (32, 32)),
+    picture(3, (32, 32), "WEBP"),
 ]
 
 
