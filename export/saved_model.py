@@ -67,8 +67,8 @@ def write(
         loss_type=loss_type,
         top_k=top_k,
     )
+    # Nothing to track: the weights are constants of the functions.
     root = tf.train.Checkpoint()
-    root.weights = [v.value for v in folded.weights]
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(root, str(path), signatures=functions, options=options)
     return [
