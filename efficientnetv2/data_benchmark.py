@@ -8,6 +8,8 @@ augmented or gathered into batches.
 Each stage is the pipeline cut off behind it. All of them and the limit are run
 in turn, round after round on the same examples, so that a machine that is now
 faster and now slower changes all alike; shares are medians over the rounds.
+What is measured is the processor's time, of all threads, to which other
+programs on the machine add little: pictures a second of a core of its own.
 """
 
 import dataclasses
@@ -26,7 +28,6 @@ from efficientnetv2.data import (
 )
 from efficientnetv2.data.examples import Example
 
-_BUFFERED_BATCHES = 8  # what may wait, ready, when a measurement begins
 # A process that uses less than this part of a core is idle.
 _IDLE = 0.05
 _PAUSE = 0.05  # seconds
@@ -35,12 +36,12 @@ _BAR = 40  # characters that stand for all the time
 
 
 @dataclasses.dataclass(frozen=True)
-class _Speeds:
+class Speeds:
     """What was measured.
 
     Args:
         names: Of what was run: 'limit', the stages in their order, 'whole'.
-        seconds: Of an example, float64 [rounds, names].
+        seconds: Of one core, an example, float64 [rounds, names].
     """
 
     names: tuple[str, ...]
@@ -80,7 +81,7 @@ def _measure(datasets, *, examples, rounds):
         rounds: How often.
 
     Returns:
-        `_Speeds`.
+        `Speeds`.
     """
     options = reading.options(None)
     iterators = [iter(data.with_options(options)) for data in datasets.values()]
@@ -88,15 +89,16 @@ def _measure(datasets, *, examples, rounds):
     for number in range(-1, rounds):  # the first one traces and compiles
         places = range(len(iterators))
         for place in places if number % 2 else reversed(places):
+            # What is ready and waits is as much before as behind: a round
+            # makes as many examples as it takes.
             _settle()
-            for _ in range(_BUFFERED_BATCHES):
-                next(iterators[place])
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(examples // prefixes.BATCH):
                 next(iterators[place])
+            _settle()
             if number >= 0:
-                seconds[number, place] = time.perf_counter() - start
-    return _Speeds(tuple(datasets), seconds / examples)
+                seconds[number, place] = time.process_time() - start
+    return Speeds(tuple(datasets), seconds / examples)
 
 
 def measure(source, config, stage, *, rounds):
@@ -109,7 +111,7 @@ def measure(source, config, stage, *, rounds):
         rounds: How often each is run.
 
     Returns:
-        `_Speeds`.
+        `Speeds`.
 
     Raises:
         ValueError: if no picture can be decoded.
@@ -146,12 +148,13 @@ def measure(source, config, stage, *, rounds):
 
 def _table(speeds):
     """Lines that say what was measured."""
-    lines = [f"{'':10} images/s   of the limit (quartiles)"]
+    lines = [f"{'':10} images/s a core   of the limit (quartiles)"]
     for name in ("limit", "whole"):
         speed = 1.0 / np.median(speeds.column(name))
         low, middle, high = speeds.share_of_limit(name)
         lines.append(
-            f"{name:10} {speed:8,.0f}   {middle:.2f}  ({low:.2f} to {high:.2f})"
+            f"{name:10} {speed:15,.0f}   {middle:.2f}  "
+            f"({low:.2f} to {high:.2f})"
         )
     lines += ["", f"{'stage':10} share of a picture's time"]
     for name, share in speeds.shares_of_stages().items():
