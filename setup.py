@@ -29,7 +29,10 @@ EXTRAS = {
         "setuptools<81",
     ],
     # tensorflow-datasets imports importlib_resources without asking for it.
-    "datasets": ["tensorflow-datasets>=4.9.7,<5", "importlib_resources>=5.12,<8"],
+    "datasets": [
+        "tensorflow-datasets>=4.9.7,<5",
+        "importlib_resources>=5.12,<8",
+    ],
     "search": ["optuna>=4.0,<5"],
     "report": ["matplotlib>=3.9,<4", "tensorboard>=2.20,<2.22"],
     "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"],
