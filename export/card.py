@@ -16,11 +16,12 @@ answer["top_classes"], answer["top_probabilities"]
 ```
 
 Signatures: `serving_default` (`images`: float32 [batch, height, width, 3], RGB
-in [0, 1]), `image_bytes` (string [batch], JPEG, PNG, GIF or BMP files of any
-sizes) and `tf_example` (`examples` with the key `image/encoded`). Outputs:
-`probabilities`, `top_probabilities`, `top_indices`, `top_classes`. A file that
-is no picture gets probabilities of 0, the index -1 and the class
-`error: not a picture`; the other rows are not touched.
+in [0, 1]), `image_bytes` (string [batch], JPEG, PNG, GIF, BMP or WebP files of
+any sizes) and `tf_example` (`examples` with the key `image/encoded`). Outputs:
+`probabilities`, `top_probabilities`, `top_indices`, `top_classes`. `grad_cam`
+takes `image_bytes` and also gives `heat_maps` of the top classes over
+`pictures`. A file that is no picture gets probabilities of 0, the index -1 and
+the class `error: not a picture`; the other rows are not touched.
 """,
     "hub": """\
 ```python
