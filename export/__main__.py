@@ -25,7 +25,7 @@ _FLAGS = (
         "include_preprocessing",
         True,
         "",
-        "tflite, onnx and keras take RGB in 0..255; --no...: normalised",
+        "tflite, onnx and keras take normalised images",
     ),
     ("format", None, "NAME,...", "formats below, or all"),
     ("export_dir", None, "DIR", "where to [<model_dir>/export/<format>]"),
@@ -50,9 +50,11 @@ def _help():
         "",
         "Flags",
     ]
-    for name, _, value, what in _FLAGS:
+    for name, default, value, what in _FLAGS:
         flag = f"--{name}={value}" if value else f"--{name}"
-        lines.append(f"  {flag:<22} {what}")
+        if default is True:  # only turning it off says something
+            flag = f"--no{name}"
+        lines.append(f"  {flag:<25} {what}")
     return "\n".join(lines)
 
 
