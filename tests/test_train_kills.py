@@ -17,7 +17,7 @@ import small_runs
 KILLS = 24
 LONGEST = 40  # steps from a start to its kill: the run must not end before
 SETTINGS = {
-    "train.stages": 8,
+    "train.stages": 4,
     "train.epochs": 160,
     "train.lr_base": 0.05,
     "eval.every_epochs": 10,
