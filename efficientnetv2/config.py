@@ -22,7 +22,7 @@ DEFAULT_DATASET = "shapes"
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _HEADER = "# The settings of this run, complete; read again on resume.\n"
 # What a resumed run may change freely: it does not touch the weights.
-_FREE_SECTIONS = ("eval.", "runtime.")
+_FREE_SECTIONS = ("eval.", "runtime.", "search.")
 _FREE_KEYS = ("data.cache",)
 _BINDING_KEYS = ("runtime.mixed_precision",)
 

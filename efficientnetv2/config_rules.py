@@ -51,6 +51,16 @@ RANGES = {
     "runtime.save_checkpoints_steps": _AT_LEAST_ONE,
     "runtime.save_checkpoints_secs": _POSITIVE,
     "runtime.keep_checkpoint_max": _AT_LEAST_ONE,
+    "search.trials": _AT_LEAST_ONE,
+    "search.heartbeat_secs": _AT_LEAST_ONE,
+    "search.max_million_parameters": _POSITIVE,
+    "search.max_billion_multiply_adds": _POSITIVE,
+    "search.step_pairs": _AT_LEAST_ONE,
+    "search.population": (">= 2", lambda x: x >= 2),
+    "search.tournament": _AT_LEAST_ONE,
+    "search.target_million_parameters": _POSITIVE,
+    "search.target_billion_multiply_adds": _POSITIVE,
+    "search.max_isize": _AT_LEAST_ONE,
 }
 _PATTERNS = ("train.varsexp", "train.weight_decay_exclude")
 _ADDRESS = re.compile(r"grpc://[^/\s]+:\d+")

@@ -164,6 +164,46 @@ class RuntimeConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """What --mode=search tries, and how it chooses."""
+
+    # Trials of the study, of all its workers together.
+    trials: int = 40
+    sampler: Literal["random", "evolution", "nsga2", "tpe"] = "random"
+    # Which trials end early, with one objective only.
+    pruner: Literal["none", "median", "halving"] = "median"
+    # Where the study lies: an Optuna URL, or the path of a journal file that
+    # ends in .log. None: study.db, SQLite, in model_dir.
+    storage: str | None = None
+    # Its name in the storage.
+    study: str = "search"
+    # Seconds from one sign of life of a worker to the next.
+    heartbeat_secs: int = 60
+    # What a stage may be, each a list with '|'.
+    ops: str = "mbconv|fused"
+    kernels: str = "3|5"
+    expansions: str = "1|4|6"
+    layers: str = "1|2|3|4"
+    # Upper bounds. None: none.
+    max_million_parameters: float | None = None
+    max_billion_multiply_adds: float | None = None
+    # Exponents of the step's time and of the parameters in the reward.
+    time_weight: float = -0.07
+    parameters_weight: float = -0.05
+    # Timed steps of a model and of the backbone, in turn.
+    step_pairs: int = 15
+    # Evolution and NSGA-II: trials that may become parents.
+    population: int = 12
+    # Evolution: how many of them compete to be a parent.
+    tournament: int = 4
+    # --what=scale: what the scaled model is to have.
+    target_million_parameters: float | None = None
+    target_billion_multiply_adds: float | None = None
+    # --what=scale: upper bound of the image size, pixels.
+    max_isize: int = 480
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of a run, checked.
 
@@ -175,6 +215,7 @@ class Config:
         eval: Evaluation.
         data: Pictures.
         runtime: Machine.
+        search: Architecture search.
 
     Raises:
         ValueError: if a value is outside its range or two contradict.
@@ -187,6 +228,7 @@ class Config:
     eval: EvalConfig
     data: DataConfig
     runtime: RuntimeConfig
+    search: SearchConfig
 
     def __post_init__(self):
         config_rules.check(flatten(self))
@@ -198,6 +240,7 @@ SECTIONS = {
     "eval": EvalConfig,
     "data": DataConfig,
     "runtime": RuntimeConfig,
+    "search": SearchConfig,
 }
 TYPES = {
     f"{section}.{field}": kind

@@ -1,0 +1,1 @@
+"""Architecture search: its space, its reward, its trials and its study."""
