@@ -82,8 +82,8 @@ def test_heat_colours_a_grey_picture_where_it_is_hot():
     assert np.all(hot[..., 0] - hot[..., 2] > 40)  # yellow
 
 
-def start(*arguments):
-    environment = dict(os.environ)
+def start(*arguments, **environment):
+    environment = {**os.environ, **environment}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user starts it
     return subprocess.Popen(
         [sys.executable, "-m", "efficientnetv2.demo", *map(str, arguments)],
@@ -113,10 +113,11 @@ def test_what_it_cannot_show_is_one_line(flags, message):
 
 
 @pytest.fixture(scope="module")
-def address(folder):
+def address(folder, tmp_path_factory):
     """Address of the page of a running demo."""
     pytest.importorskip("gradio", reason="the extra demo")
-    demo = start(f"--export_dir={folder}")
+    temporary = tmp_path_factory.mktemp("temporary")
+    demo = start(f"--export_dir={folder}", TMPDIR=str(temporary))
     said = demo.stdout.readline()
     found = re.match(r"open (http://127\.0\.0\.1:\d+/) in a browser", said)
     if not found:
@@ -127,6 +128,9 @@ def address(folder):
     output, error = demo.communicate(timeout=SECONDS)
     assert (demo.returncode, output) == (130, ""), error
     assert error.strip() == "Interrupted"
+    # The pictures that were dropped go with it.
+    assert not list(temporary.rglob("*.jpg"))
+    assert not list(temporary.glob("demo-*"))
 
 
 @pytest.fixture

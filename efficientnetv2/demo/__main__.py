@@ -1,8 +1,10 @@
 """`python -m efficientnetv2.demo`: a page to try an exported model on."""
 
 import importlib.util
+import os
 import pathlib
 import sys
+import tempfile
 import threading
 
 from efficientnetv2 import entry_point, startup
@@ -46,6 +48,19 @@ def _title(export_dir):
     return folder.name
 
 
+def _serve(model, *, title, port):
+    """Serves until ctrl-C."""
+    from efficientnetv2.demo import page
+
+    shown = page.build(model, title=title)
+    address = page.serve(shown, port=port)
+    print(f"open {address} in a browser; ctrl-C ends it", flush=True)
+    try:
+        threading.Event().wait()
+    finally:
+        shown.close(verbose=False)
+
+
 def _run(argv):
     values = _parser().parse_args(argv[1:])
     port = values.port
@@ -58,15 +73,9 @@ def _run(argv):
     with startup.quiet():
         from efficientnetv2.demo import classifier
     model = classifier.Classifier(values.export_dir)
-    from efficientnetv2.demo import page
-
-    shown = page.build(model, title=_title(values.export_dir))
-    address = page.serve(shown, port=port)
-    print(f"open {address} in a browser; ctrl-C ends it", flush=True)
-    try:
-        threading.Event().wait()
-    finally:
-        shown.close(verbose=False)
+    with tempfile.TemporaryDirectory(prefix="demo-") as pictures:
+        os.environ["GRADIO_TEMP_DIR"] = pictures  # read at its import
+        _serve(model, title=_title(values.export_dir), port=port)
 
 
 if __name__ == "__main__":
