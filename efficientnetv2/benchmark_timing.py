@@ -75,7 +75,7 @@ def first_step(config, side):
     return {"first_step_seconds": seconds, "peak_memory_mib": peak}
 
 
-def _seconds(calls, pairs):
+def seconds_in_turn(calls, pairs):
     """Times calls in turn, each first as often as last.
 
     Args:
@@ -122,8 +122,10 @@ def speeds(config, *, baseline, pairs):
     made = [sides.Ours(sides.without_extras(config))]
     if baseline and sides.find_twin(config) is not None:
         made.append(sides.Theirs(config))
-    inference = _seconds([side.infer for side in made], pairs)
-    *training, step = _seconds([side.train for side in (*made, whole)], pairs)
+    inference = seconds_in_turn([side.infer for side in made], pairs)
+    *training, step = seconds_in_turn(
+        [side.train for side in (*made, whole)], pairs
+    )
     steps = [step, *training[1:]]
     return [
         {

@@ -74,7 +74,7 @@ def test_multiply_adds_are_kernels_times_places():
 
 def test_sides_take_turns_in_going_first():
     calls = []
-    seconds = benchmark_timing._seconds(
+    seconds = benchmark_timing.seconds_in_turn(
         [lambda: calls.append("a"), lambda: calls.append("b")], pairs=4
     )
     timed = "".join(calls)[-8:]
