@@ -63,7 +63,7 @@ def _check_same_run(values, saved, model_dir):
 
 def _resolve(values, mode):
     """Returns (config, model_dir); settings of a run are taken from it."""
-    folder = values.model_dir
+    folder = values.model_dir or mode.folder
     names_nothing = values.model_name is None and values.dataset_cfg is None
     if folder is not None and (mode.opens_run or names_nothing):
         saved = _saved(folder)
@@ -75,8 +75,10 @@ def _resolve(values, mode):
         # Its classes, and the model's own size and normalisation.
         is_21k = values.weights == "imagenet21k"
         dataset = "imagenet21k" if is_21k else "imagenet"
+    if dataset is None and not mode.needs_data:
+        dataset = "imagenet"  # changes nothing of the model's own
     settings = config.load(
-        values.model_name or command_line.DEFAULT_MODEL,
+        values.model_name or mode.model or command_line.DEFAULT_MODEL,
         dataset,
         values.hparam_str,
         data_dir=values.data_dir,
@@ -92,7 +94,7 @@ def _resolve(values, mode):
                 f"no run in {folder!r}: train first, or name another folder "
                 "with --model_dir"
             )
-    if values.dataset_cfg is None and not mode.opens_run:
+    if values.dataset_cfg is None and mode.needs_data and not mode.opens_run:
         print(
             f"No data set named: {settings.model.name} is trained on "
             f"{settings.dataset_cfg}, the embedded data set; the run's folder "

@@ -20,6 +20,9 @@ class Mode(NamedTuple):
         needs_inputs: It takes them, and one at least.
         takes_config: False calls `function(model_dir, ...)`.
         takes_models: `function(configs, ...)`, for --model_name=a,b.
+        needs_data: A data set is worth a line where none was named.
+        model: What --model_name is where it is left out; None: the app's.
+        folder: What --model_dir is; None: runs/<model>-<data>.
     """
 
     module: str
@@ -31,8 +34,12 @@ class Mode(NamedTuple):
     needs_inputs: bool = False
     takes_config: bool = True
     takes_models: bool = False
+    needs_data: bool = True
+    model: str | None = None
+    folder: str | None = None
 
 
+_SEARCH = {"model": "efficientnetv2-b0", "folder": "runs/search"}
 MODES = {
     "train": Mode(
         "train",
@@ -61,6 +68,12 @@ MODES = {
         opens_run=True,
         takes_inputs=True,
         needs_inputs=True,
+    ),
+    "search": Mode(
+        "search.run",
+        "search",
+        "search for an architecture",
+        **_SEARCH,
     ),
     "report": Mode(
         "report",
@@ -92,6 +105,20 @@ SUBJECTS = {
         "run",
         "draw what a recipe does to pictures",
         takes_inputs=True,
+    ),
+    ("report", "search"): Mode(
+        "search.run",
+        "report",
+        "draw a search's leaderboard and pictures again",
+        opens_run=True,
+        **_SEARCH,
+    ),
+    ("search", "scale"): Mode(
+        "search.scale",
+        "run",
+        "make a model larger",
+        needs_data=False,
+        **_SEARCH,
     ),
     ("benchmark", "data"): Mode(
         "data_benchmark",

@@ -8,8 +8,11 @@ from conftest import ROOT
 from efficientnetv2 import config_schema
 
 PACKAGE = ROOT / "efficientnetv2"
-# The architecture goes by this name where the model is built.
-_NAMES = {"model": ("model", "architecture")}
+# Sections that go by another name where they are passed on alone.
+_NAMES = {
+    "model": ("model", "architecture"),
+    "search": ("search", "settings"),
+}
 # Old recipes hold it; on or off it is the same mean (see `Architecture`).
 _WITHOUT_EFFECT = {"model.local_pooling"}
 

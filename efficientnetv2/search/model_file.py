@@ -4,7 +4,8 @@ import dataclasses
 
 import yaml
 
-from efficientnetv2 import storage, variants
+from efficientnetv2 import variants
+from efficientnetv2.search import shared_file
 
 _ARCHITECTURE = {
     field.name: field.default
@@ -13,13 +14,14 @@ _ARCHITECTURE = {
 }
 
 
-def text(architecture, config, *, about):
+def text(architecture, *, train_size, eval_size, preprocessing, about):
     """The file's text.
 
     Args:
         architecture: An `Architecture`.
-        config: The `Config` it was trained with; gives sizes and
-            preprocessing.
+        train_size: Image size of training, pixels.
+        eval_size: Image size of evaluation, pixels.
+        preprocessing: A style of `data.preprocess`.
         about: Lines for the head of the file, without '#'.
 
     Returns:
@@ -34,21 +36,39 @@ def text(architecture, config, *, about):
         value = getattr(architecture, name)
         if value != default:
             settings[name] = value
-    settings["train_size"] = config.train.isize
-    settings["eval_size"] = config.eval.isize
-    if config.data.preprocessing in ("v1", "v2"):  # what a model can have
-        settings["preprocessing"] = config.data.preprocessing
+    settings["train_size"] = train_size
+    settings["eval_size"] = eval_size
+    if preprocessing in ("v1", "v2"):  # others are a data set's alone
+        settings["preprocessing"] = preprocessing
     head = "".join(f"# {line}\n" for line in about)
     return head + yaml.safe_dump(settings, sort_keys=False)
 
 
-def write(path, *args, **kwargs):
+def write(path, architecture, **settings):
     """Writes what `text` says; the file is complete or not there.
 
     Args:
         path: The file.
-        *args: As `text` takes them.
-        **kwargs: The same.
+        architecture: An `Architecture`.
+        **settings: As `text` takes them.
     """
-    content = text(*args, **kwargs).encode()
-    storage.write(path, lambda file: file.write(content))
+    shared_file.write(path, text(architecture, **settings))
+
+
+def write_trained(path, architecture, config, *, about):
+    """Writes a model with the sizes of the config it was trained with.
+
+    Args:
+        path: The file.
+        architecture: An `Architecture`.
+        config: A `Config`.
+        about: As `text` takes it.
+    """
+    write(
+        path,
+        architecture,
+        train_size=config.train.isize,
+        eval_size=config.eval.isize,
+        preprocessing=config.data.preprocessing,
+        about=about,
+    )

@@ -70,6 +70,11 @@ class Space:
         """Number of models, those beyond the bounds too."""
         return len(self.choices) ** len(self.stages)
 
+    @property
+    def is_bounded(self):
+        """Whether some models of the space are too large to be tried."""
+        return math.inf > min(self.max_parameters, self.max_multiply_adds)
+
     @functools.cached_property
     def _sizes(self):
         """For each stage a dict from choice to `Size`."""
@@ -113,6 +118,18 @@ class Space:
     def key(self, model):
         """Text that two models share only if they are the same."""
         return ";".join(self.blocks(model))
+
+    def read(self, blocks):
+        """The model whose block strings these are; the inverse of `blocks`."""
+        return tuple(
+            Choice(
+                FUSED if spec.fused else MBCONV,
+                spec.kernel_size,
+                spec.expand_ratio,
+                spec.num_repeat,
+            )
+            for spec in block_spec.decode(blocks)
+        )
 
     def architecture(self, model, *, name="candidate"):
         """The `Architecture` of a model of the space."""
