@@ -4,6 +4,17 @@ import keras
 import numpy as np
 
 
+def _tensor(value):
+    """The present value of a variable of TensorFlow's."""
+    import tensorflow as tf
+
+    if isinstance(value, tf.distribute.DistributedValues):
+        return value.read_value()
+    # The bare operation: a checkpoint reads a thousand variables, in half the
+    # time that `read_value` takes.
+    return tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype)
+
+
 def read(variable):
     """Reads a variable as it is now.
 
@@ -19,7 +30,7 @@ def read(variable):
         A NumPy array that only may be read.
     """
     if keras.backend.backend() == "tensorflow":
-        tensor = variable.value.read_value()
+        tensor = _tensor(variable.value)
         try:
             return np.asarray(memoryview(tensor))
         except (TypeError, ValueError):  # bfloat16 has no buffer format

@@ -1,7 +1,7 @@
 """Trains a few variables on one or several replicas; not a test by itself.
 
-`python replica_runs.py one|mirrored|multiworker result.npz`: gradients are a
-function of the step, of which each replica has its share, so that all three
+`python replica_runs.py one|mirrored result.npz`: gradients are a
+function of the step, of which each replica has its share, so that both
 must end alike. In step 3 the last replica's gradient is not finite.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from efficientnetv2 import entry_point, startup
 
+_COPIES = 5
 _ABOUT = """\
 What the training loop costs beyond its compiled step, on drawn pictures.
 
@@ -47,7 +48,7 @@ def _change_rows(values):
     from efficientnetv2.experiments import engine_costs
 
     found = engine_costs.measure_changes(
-        **_model(values), changes=values.changes, copies=values.pairs
+        **_model(values), changes=values.changes, copies=_COPIES
     )
     rest = found.change - found.input_start
     return [
