@@ -112,24 +112,23 @@ class TestSamplers:
         other = search(tmp_path / "c", f"{name},train.seed=5", trials=10)[2]
         assert first + rest == whole != other
 
-    @pytest.mark.parametrize("name", ["evolution"])
-    def test_evolution_is_better_than_chance(self, tmp_path, name):
+    def test_evolution_is_better_than_chance(self, tmp_path):
         wide = "search.ops=mbconv|fused,search.layers=1|2|3|4"
         reward = {}
-        for sampler in ("random", name):
+        for sampler in ("random", "evolution"):
             rewards = []
-            for seed in range(3):
+            for seed in range(2):
                 found, _, _ = search(
                     tmp_path / f"{sampler}{seed}",
-                    f"search.sampler={sampler},search.population=6,{wide},"
+                    f"search.sampler={sampler},search.population=5,{wide},"
                     f"train.seed={seed},search.time_weight=0,"
                     "search.parameters_weight=0",
-                    trials=30,
+                    trials=20,
                 )
-                last = [t.value for t in found.get_trials()[-10:]]
+                last = [t.value for t in found.get_trials()[-8:]]
                 rewards.append(sum(last) / len(last))
             reward[sampler] = sum(rewards) / len(rewards)
-        assert reward[name] > 1.1 * reward["random"]
+        assert reward["evolution"] > 1.1 * reward["random"]
 
     def test_parameters_and_models_are_the_same_thing(self):
         space = space_config.build(settings(), num_classes=10)
@@ -206,7 +205,7 @@ class TestTrials:
                 objective.Objective(made, tmp_path, space, run=interrupted),
                 n_trials=1,
             )
-        assert run._left(the_study, made.search) == made.search.trials
+        assert run._left(the_study, made.search) == (made.search.trials, 0)
         found, _, _ = search(tmp_path, trials=1)
         first, second = found.get_trials()
         assert first.state == TrialState.FAIL

@@ -40,9 +40,11 @@ def _draw_size_legend(axes, shown, areas):
             [],
             s=areas[row.trial],
             color="#888888",
-            label=f"{row.parameters / 1e6:.2f} M parameters",
+            label=f"{row.parameters / 1e6:.3g} M parameters",
         )
-    axes.legend(frameon=False, loc="lower right", labelspacing=1.2)
+    axes.get_figure().legend(
+        loc="outside lower center", ncols=3, frameon=False
+    )
 
 
 def _pareto(found, title):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import optuna
 from optuna.trial import TrialState
@@ -24,6 +25,7 @@ from efficientnetv2.search.objective import Objective
 
 BEST = "best.yaml"
 CONFIG = "config.yaml"
+_WAIT_SECONDS = 5  # from one look at the study to the next
 _TERMINATED = 143  # 128 + SIGTERM
 
 
@@ -50,7 +52,7 @@ def _is_watched(the_study):
 
 
 def _left(the_study, settings):
-    """Trials still to begin; those that others run count as done."""
+    """(trials still to begin, trials that other workers are at)."""
     optuna.storages.fail_stale_trials(the_study)
     ended = running = 0
     for trial in the_study.get_trials(deepcopy=False):
@@ -58,7 +60,7 @@ def _left(the_study, settings):
         ended += trial.state.is_finished() and not samplers.is_dead(trial)
     if not _is_watched(the_study):
         running = 0  # a journal file would count those of killed workers
-    return settings.trials - ended - running
+    return settings.trials - ended - running, running
 
 
 def _say(text):
@@ -129,7 +131,7 @@ def _report(config, model_dir, the_study):
 
 
 def _work(config, model_dir, space, the_study):
-    """Trials until there are enough; returns whether others are at it."""
+    """Trials until there are enough, also those of other workers."""
     objective = Objective(config, model_dir, space)
 
     def after(a_study, trial):
@@ -140,7 +142,17 @@ def _work(config, model_dir, space, the_study):
             _write_best(config, model_dir, space, found)
             leaderboard.write(found, model_dir)
 
-    while _left(the_study, config.search) > 0:
+    is_waiting = False
+    while True:
+        left, others = _left(the_study, config.search)
+        if left <= 0 and not others:
+            return
+        if left <= 0:  # one of them may die, and its trial be tried here
+            if not is_waiting:
+                _say(f"Waiting for {others} trials of other workers")
+            is_waiting = True
+            time.sleep(min(_WAIT_SECONDS, config.search.heartbeat_secs))
+            continue
         if len(samplers.tried(the_study, space)) >= space.count:
             _say(f"All {space.count} models of the space have been tried")
             return
@@ -173,7 +185,6 @@ def search(config, model_dir):
     space_config.build(config, num_classes=config.data.num_classes or 2)
     classes = trial_process.count_classes(config)
     space = space_config.build(config, num_classes=classes)
-    os.makedirs(model_dir, exist_ok=True)
     where = study.describe_storage(config.search, model_dir)
     the_study = study.open_study(config, model_dir, space)
     config_lib.save(config, pathlib.Path(model_dir) / CONFIG)

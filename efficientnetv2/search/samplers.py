@@ -58,6 +58,11 @@ def is_dead(trial):
     return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
 
 
+def _is_whole(trial, space):
+    """Whether all of a trial's parameters are known."""
+    return set(distributions(space)) <= set(trial.params)
+
+
 def tried(study, space):
     """Keys of the models that need not be tried any more: a set.
 
@@ -98,7 +103,7 @@ class Sampler(optuna.samplers.BaseSampler):
         return distributions(self.space)
 
     def sample_relative(self, study, trial, search_space):
-        if trial.params or "fixed_params" in trial.system_attrs:
+        if "fixed_params" in trial.system_attrs or _is_whole(trial, self.space):
             return {}  # one that is tried again
         rng = random.Random(f"{self.seed}/{trial.number}")
         seen = tried(study, self.space)
