@@ -33,7 +33,8 @@ EXTRAS = {
         "tensorflow-datasets>=4.9.7,<5",
         "importlib_resources>=5.12,<8",
     ],
-    "search": ["optuna>=4.0,<5"],
+    # 4.9 renamed the callback that tries a killed worker's trial again.
+    "search": ["optuna>=4.9,<5"],
     "report": ["matplotlib>=3.9,<4", "tensorboard>=2.20,<2.22"],
     "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"],
     "tflite": ["ai-edge-litert>=2.0,<3"],
@@ -53,6 +54,7 @@ EXTRAS["test"] = [
     *EXTRAS["hub"],
     *EXTRAS["onnx"],
     *EXTRAS["report"],
+    *EXTRAS["search"],
     *EXTRAS["serve"],
     *EXTRAS["tflite"],
 ]
