@@ -1,7 +1,10 @@
 """--mode=search as processes: killed and started again, and two at once."""
 
+import contextlib
 import os
+import pathlib
 import signal
+import sys
 import time
 
 import optuna
@@ -69,6 +72,20 @@ def wait_for(condition):
     raise TimeoutError("the search did not get there")
 
 
+def children(pid):
+    path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in path.read_text().split()]
+
+
+def is_alive(pid):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return text.rpartition(") ")[2][0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_search_goes_on_and_tries_its_trial_again(recipe, tmp_path):
     folder = tmp_path / "search"
 
@@ -80,8 +97,11 @@ def test_a_killed_search_goes_on_and_tries_its_trial_again(recipe, tmp_path):
 
     first = start(recipe, folder, trials=2)
     before = wait_for(second_runs)
+    processes = children(first.pid)
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    assert processes
+    wait_for(lambda: not any(map(is_alive, processes)))
     again = start(recipe, folder, trials=2)
     output, errors = again.communicate(timeout=LIMIT_SECONDS)
     assert again.returncode == 0, errors
@@ -136,6 +156,20 @@ def _raise(pipe, made):
 def test_a_process_that_dies_is_a_reason(task, reason):
     with pytest.raises(trial_process.TrialFailedError, match=reason):
         list(trial_process._messages(task, None))
+
+
+def _sleep(pipe, made):
+    pipe.send(("step", os.getpid()))
+    time.sleep(LIMIT_SECONDS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_trial_that_is_pruned_ends_its_process():
+    messages = trial_process._messages(_sleep, None)
+    with contextlib.closing(messages):
+        pid = next(value for kind, value in messages if kind == "step")
+        assert is_alive(pid)
+    assert not is_alive(pid)
 
 
 def test_data_that_are_not_there_end_the_search_at_once(tmp_path, recipe):

@@ -206,13 +206,15 @@ def run(config, folder, *, backbone, on_step, on_evaluation):
     """
     folder = pathlib.Path(folder)
     seen = 0
-    for kind, value in _messages(_train, config, folder, backbone):
-        if kind == "step":
-            on_step(*value)
-        if kind == "wait":
-            for epoch, accuracy in _evaluations(folder)[seen:]:
-                seen += 1
-                on_evaluation(epoch, accuracy)
+    messages = _messages(_train, config, folder, backbone)
+    with contextlib.closing(messages):  # ends the process, whatever is raised
+        for kind, value in messages:
+            if kind == "step":
+                on_step(*value)
+            if kind == "wait":
+                for epoch, accuracy in _evaluations(folder)[seen:]:
+                    seen += 1
+                    on_evaluation(epoch, accuracy)
     found = _evaluations(folder)
     if not found:
         raise TrialFailedError("there is no accuracy that is a number")
