@@ -9,7 +9,13 @@ import os
 import pathlib
 import re
 
-from efficientnetv2 import command_line, config, entry_point, startup
+from efficientnetv2 import (
+    command_line,
+    config,
+    config_layers,
+    entry_point,
+    startup,
+)
 from efficientnetv2.modes import MODES, SUBJECTS, Mode, pick
 
 __all__ = ["MODES", "Mode", "main"]
@@ -75,12 +81,16 @@ def _resolve(values, mode):
         # Its classes, and the model's own size and normalisation.
         is_21k = values.weights == "imagenet21k"
         dataset = "imagenet21k" if is_21k else "imagenet"
+    overrides = values.hparam_str
     if dataset is None and not mode.needs_data:
-        dataset = "imagenet"  # changes nothing of the model's own
+        # The model's own sizes; how they grow in training is no matter here.
+        dataset = "imagenet"
+        given, _ = config_layers.parse_overrides(overrides)
+        overrides = {"train.stages": 1, **given}
     settings = config.load(
         values.model_name or mode.model or command_line.DEFAULT_MODEL,
         dataset,
-        values.hparam_str,
+        overrides,
         data_dir=values.data_dir,
     )
     settings = _with_runtime(settings, values)

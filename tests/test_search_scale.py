@@ -126,3 +126,23 @@ class TestTheCommand:
     def test_it_needs_one_target(self, tmp_path, hparams, capsys):
         assert self._run(tmp_path, hparams) == 1
         assert "needs one of search.target" in capsys.readouterr().err
+
+    def test_a_model_for_small_pictures_can_be_scaled_too(
+        self, tmp_path, capsys
+    ):
+        blocks = list(S.blocks)
+        path = tmp_path / "best.yaml"
+        path.write_text(
+            f"blocks: {blocks}\ntrain_size: 32\neval_size: 40\n"
+        )
+        code = app.main([
+            "main.py",
+            "--mode=search",
+            "--what=scale",
+            f"--model_name={path}",
+            f"--model_dir={tmp_path}",
+            "--hparam_str=search.target_million_parameters=30",
+        ])
+        assert code == 0, capsys.readouterr().err
+        found = variants.lookup(str(tmp_path / "best-scaled.yaml"))
+        assert 40 < found.eval_size < 60
