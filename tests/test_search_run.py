@@ -1,4 +1,7 @@
-"""--mode=search as processes: killed and started again, and two at once."""
+"""--mode=search with trials that are trained, each in a process of its own.
+
+Workers whose trials take no time are in test_search_workers.py.
+"""
 
 import contextlib
 import os
@@ -116,26 +119,6 @@ def test_a_killed_search_goes_on_and_tries_its_trial_again(recipe, tmp_path):
     assert ";".join(best.model.blocks) in keys
     for name in ("leaderboard.csv", "leaderboard.md", "pareto.png"):
         assert (folder / name).stat().st_size > 0
-
-
-def test_two_workers_share_a_study(recipe, tmp_path):
-    folder = tmp_path / "search"
-    workers = [start(recipe, folder, trials=4) for _ in range(2)]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=LIMIT_SECONDS)
-        assert worker.returncode == 0, errors
-    the_study, trials = trials_of(folder)
-    rows = results.rows(the_study)
-    assert [row.state for row in rows] == ["done"] * 4
-    assert len({row.blocks for row in rows}) == 4
-    spans = [
-        (trial.datetime_start, trial.datetime_complete)
-        for trial in trials
-        if trial.state == TrialState.COMPLETE
-    ]
-    assert any(
-        one[0] < other[0] < one[1] for one in spans for other in spans
-    )
 
 
 def _die(pipe, made):

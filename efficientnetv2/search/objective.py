@@ -39,10 +39,10 @@ class Objective:
         config: The search's `Config`.
         model_dir: Its folder.
         space: The `Space`.
-        run: Does the measuring, as `trial_process.run`.
+        run: Times and trains a model, as `trial_process.run` does.
     """
 
-    def __init__(self, config, model_dir, space, *, run=trial_process.run):
+    def __init__(self, config, model_dir, space, *, run):
         self.config = config
         self.model_dir = model_dir
         self.space = space

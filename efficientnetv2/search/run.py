@@ -132,7 +132,9 @@ def _report(config, model_dir, the_study):
 
 def _work(config, model_dir, space, the_study):
     """Trials until there are enough, also those of other workers."""
-    objective = Objective(config, model_dir, space)
+    objective = Objective(
+        config, model_dir, space, run=trial_process.run
+    )
 
     def after(a_study, trial):
         found = results.rows(a_study)

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import threading
 import time
 import warnings
 
@@ -53,6 +54,21 @@ def describe_storage(settings, model_dir):
     return settings.storage or str(pathlib.Path(model_dir) / DATABASE)
 
 
+def _storages_own(error, where):
+    """The storage's error that led to this one, or None."""
+    import sqlalchemy
+
+    kinds = [
+        optuna.exceptions.StorageInternalError,
+        sqlalchemy.exc.SQLAlchemyError,
+    ]
+    if _is_journal(where):  # of others an OSError is not the storage's
+        kinds.append(OSError)
+    while error is not None and not isinstance(error, tuple(kinds)):
+        error = error.__context__
+    return error
+
+
 @contextlib.contextmanager
 def storage_errors(where):
     """Makes one line of whatever a storage that is gone raises.
@@ -63,22 +79,27 @@ def storage_errors(where):
     Raises:
         ValueError: in place of these errors.
     """
-    import sqlalchemy
+    default = threading.excepthook
 
-    gone = [
-        optuna.exceptions.StorageInternalError,
-        sqlalchemy.exc.SQLAlchemyError,
-    ]
-    if _is_journal(where):  # of others an OSError is not the storage's
-        gone.append(OSError)
+    def hook(args):  # the thread of the heartbeats would print a traceback
+        if _storages_own(args.exc_value, where) is None:
+            default(args)
+
+    threading.excepthook = hook
     try:
         yield
-    except tuple(gone) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
+    except Exception as error:
+        # Optuna stumbles over its own cleaning up, so the cause lies deeper.
+        own = _storages_own(error, where)
+        if own is None:
+            raise
+        cause = str(own.__cause__ or own).splitlines()[0]
         raise ValueError(
             f"the study's storage {where!r} cannot be used: {cause}. The same "
             "command goes on when it is back"
         ) from None
+    finally:
+        threading.excepthook = default
 
 
 def _url(settings, model_dir):
