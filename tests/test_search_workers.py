@@ -73,7 +73,7 @@ def test_a_killed_workers_trial_is_tried_again(tmp_path):
     assert trials[0] == before[0]
     assert trials[2].params == trials[1].params
     assert sorted(row.trial for row in rows) == [0, 2]
-    assert "Waiting for 1 trials of other workers" in output
+    assert "Waiting for the trials of 1 other worker(s)" in output
     assert "[2/2] trial 2 done; reward" in output
 
 
@@ -127,3 +127,29 @@ def test_a_storage_that_goes_away_ends_a_worker_with_a_line(tmp_path):
     assert worker.returncode == 1
     assert errors.startswith("error: the study's storage '")
     assert "goes on when it is back" in errors and errors.count("\n") == 1
+
+
+def test_a_report_writes_again_what_a_search_has_found(tmp_path):
+    finish(start(tmp_path, trials=2))
+    names = ["best.yaml", "leaderboard.csv", "leaderboard.md", "pareto.png"]
+    before = (tmp_path / "best.yaml").read_text()
+    for name in names:
+        (tmp_path / name).unlink()
+    report = small_runs.start(
+        "--mode=report", "--what=search", f"--model_dir={tmp_path}"
+    )
+    output = finish(report)
+    assert (tmp_path / "best.yaml").read_text() == before
+    assert all((tmp_path / name).exists() for name in names)
+    assert "best: " in output
+
+
+def test_a_report_of_no_search_is_a_line(tmp_path):
+    finish(start(tmp_path, trials=1))
+    (tmp_path / "study.db").unlink()
+    report = small_runs.start(
+        "--mode=report", "--what=search", f"--model_dir={tmp_path}"
+    )
+    _, errors = report.communicate(timeout=LIMIT_SECONDS)
+    assert report.returncode == 1
+    assert errors.startswith("error: model_dir must hold a search, with study")

@@ -106,9 +106,10 @@ def _write_best(config, model_dir, space, found):
     )
 
 
-def _report(config, model_dir, the_study):
-    """Leaderboard and pictures; prints where they are."""
+def _report(config, model_dir, space, the_study):
+    """Best model, leaderboard and pictures; prints where they are."""
     found = results.rows(the_study)
+    _write_best(config, model_dir, space, found)
     leaderboard.write(found, model_dir)
     _say(leaderboard.text(found))
     names = [leaderboard.CSV, leaderboard.MARKDOWN]
@@ -132,9 +133,7 @@ def _report(config, model_dir, the_study):
 
 def _work(config, model_dir, space, the_study):
     """Trials until there are enough, also those of other workers."""
-    objective = Objective(
-        config, model_dir, space, run=trial_process.run
-    )
+    objective = Objective(config, model_dir, space, run=trial_process.run)
 
     def after(a_study, trial):
         found = results.rows(a_study)
@@ -151,7 +150,7 @@ def _work(config, model_dir, space, the_study):
             return
         if left <= 0:  # one of them may die, and its trial be tried here
             if not is_waiting:
-                _say(f"Waiting for {others} trials of other workers")
+                _say(f"Waiting for the trials of {others} other worker(s)")
             is_waiting = True
             time.sleep(min(_WAIT_SECONDS, config.search.heartbeat_secs))
             continue
@@ -204,12 +203,12 @@ def search(config, model_dir):
             return _TERMINATED
         raise
     with study.storage_errors(where):
-        found = _report(config, model_dir, the_study)
+        found = _report(config, model_dir, space, the_study)
     return 0 if results.best(found) is not None else 1
 
 
 def report(config, model_dir):
-    """`--mode=report --what=search`: leaderboard and pictures again.
+    """`--mode=report --what=search`: what a search has found, again.
 
     Args:
         config: The search's `Config`.
@@ -223,5 +222,7 @@ def report(config, model_dir):
             f"Received: {os.fspath(model_dir)!r}"
         )
     the_study = study.open_study(config, model_dir)
+    # The number of classes decides only what is within the bounds.
+    space = space_config.build(config, num_classes=config.data.num_classes or 2)
     with study.storage_errors(where):
-        _report(config, model_dir, the_study)
+        _report(config, model_dir, space, the_study)
