@@ -77,6 +77,14 @@ def _quiet():
     study.quiet()
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """(folder, study, space, models) of a search with a failed trial."""
+    folder = tmp_path_factory.mktemp("search")
+    study.quiet()
+    return folder, *search(folder, trials=8, failing=[3])
+
+
 class TestSamplers:
     @pytest.mark.parametrize("name", SAMPLERS)
     def test_no_model_is_tried_twice(self, tmp_path, name):
@@ -306,12 +314,6 @@ class TestStorages:
 
 
 class TestWhatAPersonSees:
-    @pytest.fixture(scope="class")
-    def done(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("search")
-        study.quiet()
-        return folder, *search(folder, trials=8, failing=[3])
-
     def test_leaderboard_has_the_best_first(self, done):
         folder, found, _, _ = done
         rows = results.rows(found)
