@@ -82,8 +82,7 @@ class Objective:
         keep = trial.set_user_attr
         settings = config.search
         several = has_several_objectives(settings)
-        parts = {"parameters": size.parameters}
-        parts["multiply_adds"] = size.multiply_adds
+        parts = size._asdict()
         for name, value in parts.items():
             keep(name, value)
 
@@ -121,8 +120,8 @@ class Objective:
             trial.set_user_attr(samplers.REASON, str(error))
             raise trial_process.TrialFailedError(str(error)) from None
         key = self.space.key(model)
+        trial.set_user_attr(samplers.KEY, key)  # first, so that others see it
         same = _earlier_with(trial.study, trial, key)
-        trial.set_user_attr(samplers.KEY, key)
         if same is not None:
             trial.set_user_attr(samplers.DUPLICATE, same)
             raise trial_process.TrialFailedError(
