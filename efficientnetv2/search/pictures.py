@@ -12,12 +12,13 @@ SLICES = "slices.png"
 _DOT_AREA = (30, 400)  # of the smallest and the largest model, points^2
 _DONE_COLOR, _FRONT_COLOR, _PRUNED_COLOR = "#1f6fb4", "#c8502d", "#b8c4d0"
 _DPI = 110
+_SHOWN_GENES = 8  # in Optuna's pictures
 _LEAST_TRIALS = 4  # from which on importances mean anything
 
 
-def _save(figure, path):
+def _save(figure, path, **settings):
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=_DPI)
+    figure.savefig(picture, format="png", dpi=_DPI, **settings)
     shared_file.write(path, picture.getvalue())
 
 
@@ -29,11 +30,15 @@ def _areas(found):
     return {row.trial: low + scale * (row.parameters - least) for row in found}
 
 
-def _draw_size_legend(axes, shown, areas):
+def _draw_legend(axes, shown, areas):
     ends = [
         min(shown, key=lambda row: row.parameters),
         max(shown, key=lambda row: row.parameters),
     ]
+    if any(row.state == results.PRUNED for row in shown):
+        axes.scatter(
+            [], [], s=_DOT_AREA[0], color=_PRUNED_COLOR, label="pruned"
+        )
     for row in ends:
         axes.scatter(
             [],
@@ -43,7 +48,7 @@ def _draw_size_legend(axes, shown, areas):
             label=f"{row.parameters / 1e6:.3g} M parameters",
         )
     axes.get_figure().legend(
-        loc="outside lower center", ncols=3, frameon=False
+        loc="outside lower center", ncols=4, frameon=False
     )
 
 
@@ -100,7 +105,7 @@ def _pareto(found, title):
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.1)
-    _draw_size_legend(axes, shown, areas)
+    _draw_legend(axes, shown, areas)
     return figure
 
 
@@ -112,7 +117,9 @@ def _optunas(study):
     def target(trial):
         return trial.user_attrs[samplers.REWARD]
 
-    chosen = {"target": target, "target_name": "reward"}
+    chosen = {"target_name": "reward"}
+    if len(study.directions) > 1:
+        chosen["target"] = target
     yield HISTORY, lambda: plots.plot_optimization_history(study, **chosen)
     done = study.get_trials(
         deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
@@ -121,13 +128,17 @@ def _optunas(study):
     if len(done) >= _LEAST_TRIALS and len(values) > 1:
         # The default needs scikit-learn.
         judge = optuna.importance.PedAnovaImportanceEvaluator()
+        known = optuna.importance.get_param_importances(
+            study, evaluator=judge, target=target
+        )
+        names = list(known)[:_SHOWN_GENES]  # most important first
         yield (
             IMPORTANCES,
             lambda: plots.plot_param_importances(
-                study, evaluator=judge, **chosen
+                study, evaluator=judge, params=names, **chosen
             ),
         )
-        yield SLICES, lambda: plots.plot_slice(study, **chosen)
+        yield SLICES, lambda: plots.plot_slice(study, params=names, **chosen)
 
 
 def draw(study, model_dir, *, title):
@@ -160,7 +171,8 @@ def draw(study, model_dir, *, title):
             axes = plot()
             axes = getattr(axes, "flat", [axes])[0]
             figure = axes.get_figure()
-            _save(figure, folder / name)
+            # Its layout cuts off long names.
+            _save(figure, folder / name, bbox_inches="tight")
             pyplot.close("all")
             names.append(name)
     return names
