@@ -181,8 +181,9 @@ class TestAnArchitecture:
         ("search.expansions=4|4", "must hold each value once"),
         (
             "search.max_million_parameters=0.01",
-            "no model of the search space has at most 0.01 M .* fewest "
-            "parameters has 0.0[0-9]+ M",
+            "no model of the search space is within "
+            "search.max_million_parameters=0.01; the one with fewest "
+            "parameters has 0.0476 M and 0.0[0-9]+ billion",
         ),
         (
             "search.max_million_parameters=0.05,"

@@ -51,6 +51,24 @@ def _options(settings):
     return options
 
 
+def _nothing_fits(space, settings):
+    """The line about bounds that no model is within."""
+    free = dataclasses.replace(
+        space, max_parameters=math.inf, max_multiply_adds=math.inf
+    )
+    least = free.smallest[1]
+    given = [
+        f"search.{name}={getattr(settings, name):g}"
+        for name in ("max_million_parameters", "max_billion_multiply_adds")
+        if getattr(settings, name) is not None
+    ]
+    return (
+        f"no model of the search space is within {' and '.join(given)}; the "
+        f"one with fewest parameters has {least.parameters / _MILLION:.3g} M "
+        f"and {least.multiply_adds / _BILLION:.3g} billion multiply-adds"
+    )
+
+
 def build(config, *, num_classes):
     """Makes the space of a config.
 
@@ -81,15 +99,5 @@ def build(config, *, num_classes):
         ),
     )
     if space.smallest is None:
-        free = dataclasses.replace(
-            space, max_parameters=math.inf, max_multiply_adds=math.inf
-        )
-        least = free.smallest[1]
-        raise ValueError(
-            f"no model of the search space has at most {parameters} M "
-            f"parameters and {multiply_adds} billion multiply-adds "
-            f"(search.max_...); the one with fewest parameters has "
-            f"{least.parameters / _MILLION:.3g} M and "
-            f"{least.multiply_adds / _BILLION:.3g} billion"
-        )
+        raise ValueError(_nothing_fits(space, settings))
     return space
