@@ -46,11 +46,18 @@ def _end_with_parent():
 
 @contextlib.contextmanager
 def _output_into(path):
-    """Sends what this process prints into a file, also what C++ prints."""
+    """Sends what this process prints into a file, also what C++ prints.
+
+    The traceback of an error goes there too.
+    """
     with open(path, "ab", buffering=0) as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
-        yield
+        try:
+            yield
+        except BaseException:
+            traceback.print_exc()
+            raise
 
 
 def _with_classes(config):
@@ -91,7 +98,6 @@ def _work(pipe, task, config, *args):
     try:
         pipe.send(("done", task(pipe, config, *args)))
     except BaseException as error:
-        traceback.print_exc()
         pipe.send(("error", _one_line(error)))
 
 
