@@ -43,7 +43,9 @@ EXTRAS = {
 }
 EXTRAS["test"] = [
     "hypothesis>=6.100,<7",
+    "ipykernel>=6.29,<8",  # with nbclient: runs the notebooks
     "jax>=0.4.35,<1",  # the model's other backend
+    "nbclient>=0.10,<1",
     "pillow>=10,<14",
     "pytest>=8.0,<10",
     "ruff>=0.9,<1",

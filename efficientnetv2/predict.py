@@ -81,7 +81,7 @@ def predict_files(trained, paths, *, top_k=5):
 
     Args:
         trained: A `model_dir.Trained`.
-        paths: Picture files.
+        paths: Paths of picture files.
         top_k: Number of classes for each picture, >= 1.
 
     Yields:
@@ -94,7 +94,7 @@ def predict_files(trained, paths, *, top_k=5):
     if top_k < 1:
         raise ValueError(f"top_k must be >= 1. Received: {top_k}")
     names = trained.class_names
-    for batch in _batches(paths):
+    for batch in _batches([pathlib.Path(path) for path in paths]):
         read = [_read(p, trained.image_size, trained.style) for p in batch]
         good = [image for image, _ in read if image is not None]
         scores = iter(trained.probabilities(np.stack(good)) if good else ())
