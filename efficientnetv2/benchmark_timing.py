@@ -4,10 +4,11 @@ Each function is called in a fresh process: what it measures is then one
 model's, not what others before it have left.
 """
 
-import gc
 import resource
 import sys
 import time
+
+from efficientnetv2 import turns
 
 _WARM_UP = 2  # calls after the first, which traces
 _MIB = 2**20
@@ -75,32 +76,6 @@ def first_step(config, side):
     return {"first_step_seconds": seconds, "peak_memory_mib": peak}
 
 
-def seconds_in_turn(calls, pairs):
-    """Times calls in turn, each first as often as last.
-
-    Args:
-        calls: Functions.
-        pairs: Number of rounds.
-
-    Returns:
-        A list of seconds for each function.
-    """
-    for call in calls:
-        for _ in range(1 + _WARM_UP):
-            call()
-    found = [[] for _ in calls]
-    gc.collect()
-    gc.disable()  # else it falls on one of a pair
-    for number in range(pairs):
-        order = range(len(calls))
-        for index in order if number % 2 == 0 else reversed(order):
-            start = time.perf_counter()
-            calls[index]()
-            found[index].append(time.perf_counter() - start)
-    gc.enable()
-    return found
-
-
 def speeds(config, *, baseline, pairs):
     """Times inference and training steps, those of both sides in turn.
 
@@ -122,8 +97,8 @@ def speeds(config, *, baseline, pairs):
     made = [sides.Ours(sides.without_extras(config))]
     if baseline and sides.find_twin(config) is not None:
         made.append(sides.Theirs(config))
-    inference = seconds_in_turn([side.infer for side in made], pairs)
-    *training, step = seconds_in_turn(
+    inference = turns.seconds([side.infer for side in made], pairs)
+    *training, step = turns.seconds(
         [side.train for side in (*made, whole)], pairs
     )
     steps = [step, *training[1:]]

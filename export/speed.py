@@ -1,17 +1,14 @@
 """`python -m export.speed`: exported models timed against the first of them."""
 
-import gc
 import pathlib
 import sys
-import time
 
 import numpy as np
 
-from efficientnetv2 import entry_point
+from efficientnetv2 import entry_point, turns
 
 from . import check
 
-_WARM_UP = 3
 _ABOUT = """\
 Times exported models against the first one: calls in turn, the ratios of each
 round, their median and quartiles. Files (.tflite, .onnx, .keras) and folders
@@ -61,24 +58,6 @@ def _load(path, *, batch_size, image_size):
     return lambda: loaded.run(batch)
 
 
-def _seconds(calls, rounds):
-    """Times calls in turn, each first as often as last: [calls, rounds]."""
-    for call in calls:
-        for _ in range(_WARM_UP):
-            call()
-    found = np.zeros([len(calls), rounds])
-    gc.collect()
-    gc.disable()  # else it falls on one of a pair
-    for number in range(rounds):
-        order = range(len(calls))
-        for index in order if number % 2 == 0 else reversed(order):
-            start = time.perf_counter()
-            calls[index]()
-            found[index, number] = time.perf_counter() - start
-    gc.enable()
-    return found
-
-
 def measure(models, *, image_size=224, batch_size=1, pairs=31):
     """Times exported models in turn.
 
@@ -96,7 +75,8 @@ def measure(models, *, image_size=224, batch_size=1, pairs=31):
         ValueError: for what is no exported model.
     """
     sizes = {"image_size": image_size, "batch_size": batch_size}
-    return _seconds([_load(path, **sizes) for path in models], pairs)
+    calls = [_load(path, **sizes) for path in models]
+    return np.array(turns.seconds(calls, pairs))
 
 
 def _run(argv):

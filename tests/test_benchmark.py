@@ -16,6 +16,7 @@ from efficientnetv2 import (
     config,
     multiply_adds,
     train_step,
+    turns,
     zoo,
 )
 from efficientnetv2.benchmark_table import Row, Side
@@ -74,8 +75,8 @@ def test_multiply_adds_are_kernels_times_places():
 
 def test_sides_take_turns_in_going_first():
     calls = []
-    seconds = benchmark_timing.seconds_in_turn(
-        [lambda: calls.append("a"), lambda: calls.append("b")], pairs=4
+    seconds = turns.seconds(
+        [lambda: calls.append("a"), lambda: calls.append("b")], rounds=4
     )
     timed = "".join(calls)[-8:]
     assert timed == "abbaabba"

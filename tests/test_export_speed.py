@@ -48,14 +48,6 @@ def test_every_kind_of_export_is_timed_in_every_round(models):
     assert np.all(seconds > 0)
 
 
-def test_calls_go_in_turn_and_each_is_first_as_often_as_last():
-    said = []
-    calls = [lambda: said.append("a"), lambda: said.append("b")]
-    speed._seconds(calls, 4)
-    timed = "".join(said)[2 * speed._WARM_UP :]
-    assert timed == "abbaabba"
-
-
 def test_the_table_names_each_model_and_compares_with_the_first(models, capsys):
     code = entry_point.run(
         speed._run, ["speed", *models, "--image_size=32", "--pairs=3"]

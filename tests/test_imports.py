@@ -20,7 +20,7 @@ FLOORS = {
     "L0, plain Python": """
         registration startup block_spec architecture variants scaling
         config_types config_rules config_schema config_layers config
-        entry_point progressive stop_signals
+        entry_point progressive stop_signals turns
     """,
     "L1, leaves": """
         storage noise normalization convolution layers hub_layer schedules

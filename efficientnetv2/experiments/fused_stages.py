@@ -164,7 +164,7 @@ def measure(reading, *, batch_size, image_size, pairs):
         A float array [4, pairs], seconds.
     """
     with startup.quiet():
-        from efficientnetv2 import benchmark_sides, benchmark_timing
+        from efficientnetv2 import benchmark_sides, turns
     sides = []
     for row in PRINTED:
         settings = config_lib.load(
@@ -180,7 +180,7 @@ def measure(reading, *, batch_size, image_size, pairs):
         )
         sides.append(benchmark_sides.Ours(settings))
     steps = [side.train for side in sides]
-    return np.array(benchmark_timing.seconds_in_turn(steps, pairs))
+    return np.array(turns.seconds(steps, pairs))
 
 
 def _time_lines(seconds, batch_size):

@@ -74,7 +74,7 @@ def _time_steps(config, backbone):
     """Seconds of each step of a model and of the backbone, two lists."""
     import keras
 
-    from efficientnetv2 import benchmark_sides, benchmark_timing
+    from efficientnetv2 import benchmark_sides, turns
 
     one_device = dataclasses.replace(config.runtime, strategy="one")
     sides = [
@@ -83,7 +83,7 @@ def _time_steps(config, backbone):
         )
         for model in (config.model, backbone)
     ]
-    seconds = benchmark_timing.seconds_in_turn(
+    seconds = turns.seconds(
         [side.train for side in sides], config.search.step_pairs
     )
     del sides
