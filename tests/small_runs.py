@@ -1,7 +1,10 @@
 """Small models and runs for tests: settings, folders, commands and ends."""
 
+import contextlib
 import os
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
 
@@ -49,6 +52,23 @@ _RECIPE = {
     },
     "runtime": {"log_step_count_steps": 1},
 }
+
+
+@contextlib.contextmanager
+def full_disk(largest):
+    """Within it, files above `largest` bytes fail as on a full disk.
+
+    The limit is the process's own, its standard output included: hold only
+    the call under test inside it.
+    """
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def write_recipe(path, data_dir, settings=None):

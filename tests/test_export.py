@@ -1,13 +1,12 @@
 """`python -m export` from a run's folder, and what it refuses."""
 
 import pathlib
-import resource
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import small_runs
 import tensorflow as tf
 from small_exports import BLOCKS, have, trained
 
@@ -189,32 +188,22 @@ def test_unknown_formats_and_flags_name_the_nearest(run, capsys):
     assert "what to export" in refused(capsys, "--format=hub")
 
 
-@pytest.fixture
-def full_disk():
-    """Files above a limit fail as on a full disk, without the signal."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("format", formats.FORMATS)
 def test_a_full_disk_leaves_nothing_behind(
-    format, run, tmp_path, full_disk, capsys
+    format, run, tmp_path, capsys
 ):
     try:
         formats.check([format], config.load(BLOCKS, "shapes").model)
     except ValueError as error:
         pytest.skip(str(error))
     out = tmp_path / "out"
-    line = refused(
-        capsys,
-        f"--model_dir={run[0]}",
-        f"--format={format}",
-        f"--export_dir={out}",
-    )
+    with small_runs.full_disk(20_000):
+        line = refused(
+            capsys,
+            f"--model_dir={run[0]}",
+            f"--format={format}",
+            f"--export_dir={out}",
+        )
     assert f"cannot write {str(out)!r}: " in line
     assert not list(tmp_path.iterdir())
 

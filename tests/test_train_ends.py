@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import resource
 import signal
 
 import numpy as np
@@ -201,13 +200,11 @@ def test_no_space_for_a_checkpoint_is_one_line_and_the_one_before_stays(
             signal.SIGTERM,
         )
         assert train.train_and_evaluate(settings, tmp_path) == 143
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(checkpoint.CheckpointError) as caught:
-            train.train_and_evaluate(settings, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        small_runs.full_disk(100_000),
+        pytest.raises(checkpoint.CheckpointError) as caught,
+    ):
+        train.train_and_evaluate(settings, tmp_path)
     line = str(caught.value)
     assert "cannot write the checkpoint" in line and "stay good" in line
     assert small_runs.end(tmp_path)[1]["step"] == 9
