@@ -189,9 +189,7 @@ def test_unknown_formats_and_flags_name_the_nearest(run, capsys):
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
-def test_a_full_disk_leaves_nothing_behind(
-    format, run, tmp_path, capsys
-):
+def test_a_full_disk_leaves_nothing_behind(format, run, tmp_path, capsys):
     try:
         formats.check([format], config.load(BLOCKS, "shapes").model)
     except ValueError as error:
