@@ -37,6 +37,7 @@ train: $(ENV)/.for-train
 
 test: $(ENV)/.for-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q
 
 parity: export TF_CPP_MIN_LOG_LEVEL = 3

@@ -13,9 +13,7 @@ def _is_number(value):
 
 
 def _is_count(value):
-    return (
-        isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    )
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _one_of(*values):

@@ -94,12 +94,14 @@ class Ours:
         state = train_state.build(setup)
         self.model = state.model
         self._images, labels = _pictures(config)
-        batches = tf.data.Dataset.from_tensors({
-            "image": self._images,
-            "label": labels,
-            "index": np.arange(len(labels), dtype=np.int64),
-            "offset": np.arange(len(labels), dtype=np.int64),
-        }).repeat()
+        batches = tf.data.Dataset.from_tensors(
+            {
+                "image": self._images,
+                "label": labels,
+                "index": np.arange(len(labels), dtype=np.int64),
+                "offset": np.arange(len(labels), dtype=np.int64),
+            }
+        ).repeat()
         if not setup.has_static_sizes:
             batches = batches.map(train_data.loosen)
         self._batches = iter(batches)
@@ -116,9 +118,7 @@ class Ours:
 
     def train(self):
         """One step; waits for its end."""
-        figures, _ = self._step(
-            self._batches, self._steps, self._dropout_rate
-        )
+        figures, _ = self._step(self._batches, self._steps, self._dropout_rate)
         self._steps += 1
         return float(figures["loss"][0])
 
@@ -142,9 +142,7 @@ class Theirs:
     def __init__(self, config):
         build = find_twin(config)
         if build is None:
-            raise ValueError(
-                f"keras.applications has no {config.model_name!r}"
-            )
+            raise ValueError(f"keras.applications has no {config.model_name!r}")
         before = keras.config.dtype_policy()
         if config.runtime.mixed_precision:
             keras.config.set_dtype_policy(

@@ -105,9 +105,7 @@ def speeds(config, *, baseline, pairs):
     return [
         {
             "parameters": side.model.count_params(),
-            "multiply_adds": multiply_adds.count(
-                side.model, config.eval.isize
-            ),
+            "multiply_adds": multiply_adds.count(side.model, config.eval.isize),
             "inference_seconds": inference[index],
             "training_seconds": training[index],
             "step_seconds": steps[index],

@@ -195,9 +195,7 @@ def difference(old, new):
         for config in (old, new)
     )
     changed = [
-        key
-        for key in before
-        if before[key] != after[key] and not _is_free(key)
+        key for key in before if before[key] != after[key] and not _is_free(key)
     ]
     if "model_name" in changed:
         changed = [key for key in changed if not key.startswith("model.")]

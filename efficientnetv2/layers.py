@@ -57,8 +57,16 @@ ACTIVATIONS = {
     **{
         name: keras.activations.get(name)
         for name in (
-            "elu", "gelu", "hard_silu", "leaky_relu", "linear", "mish",
-            "relu", "relu6", "selu", "tanh",
+            "elu",
+            "gelu",
+            "hard_silu",
+            "leaky_relu",
+            "linear",
+            "mish",
+            "relu",
+            "relu6",
+            "selu",
+            "tanh",
         )
     },
 }

@@ -12,9 +12,14 @@ from efficientnetv2 import convolution, layers, normalization, scaling
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0..1
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 # fan_out counts one channel for a depthwise kernel (arXiv 1502.01852).
-_KERNEL_INITIALIZER = ("VarianceScaling", {
-    "scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal",
-})
+_KERNEL_INITIALIZER = (
+    "VarianceScaling",
+    {
+        "scale": 2.0,
+        "mode": "fan_out",
+        "distribution": "untruncated_normal",
+    },
+)
 
 
 class _Builder:

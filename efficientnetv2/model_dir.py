@@ -1,9 +1,9 @@
 """A run's folder: what is in it, and the trained model out of it.
 
-    config.yaml        the settings, see `config`
-    checkpoints/       see `checkpoint`
-    metrics.jsonl      see `metrics_file`; also eval.jsonl
-    curves.png         see `report`
+* `config.yaml`: the settings, see `config`
+* `checkpoints/`: see `checkpoint`
+* `metrics.jsonl`: see `metrics_file`; also `eval.jsonl`
+* `curves.png`: see `report`
 """
 
 import dataclasses

@@ -27,11 +27,7 @@ def count(model, image_size):
     Returns:
         An int.
     """
-    layers = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, _COUNTED)
-    ]
+    layers = [layer for layer in model.layers if isinstance(layer, _COUNTED)]
     # Shapes follow from the graph alone; nothing is computed.
     probe = keras.Model(model.inputs, [layer.output for layer in layers])
     shape = [

@@ -82,8 +82,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.center
             and not self.renorm
             and self.variable_dtype == "float32"
-            and keras.backend.standardize_dtype(inputs.dtype)
-            in _KERNEL_DTYPES
+            and keras.backend.standardize_dtype(inputs.dtype) in _KERNEL_DTYPES
         )
 
     def _keras_call(self, inputs, training, mask):

@@ -70,32 +70,40 @@ _V2_XL_BLOCKS = (
 )
 
 
-def _v2(name, blocks, train_size, eval_size, dropout_rate, **rest):
-    scale = {
-        key: rest.pop(key)
-        for key in ("width_coefficient", "depth_coefficient")
-        if key in rest
-    }
+def _v2(
+    name,
+    blocks,
+    train_size,
+    eval_size,
+    dropout_rate,
+    multiply_adds,
+    top1,
+    top1_21k=None,
+    *,
+    width=1.0,
+    depth=1.0,
+):
+    architecture = Architecture(
+        name,
+        "v2",
+        blocks,
+        width_coefficient=width,
+        depth_coefficient=depth,
+        dropout_rate=dropout_rate,
+    )
     return Variant(
-        Architecture(name, "v2", blocks, dropout_rate=dropout_rate, **scale),
+        architecture,
         train_size,
         eval_size,
         preprocessing="v1" if blocks is _V2_BASE_BLOCKS else "v2",
-        **rest,
+        billions_multiply_adds=multiply_adds,
+        imagenet_top1=top1,
+        imagenet21k_top1=top1_21k,
     )
 
 
-def _v2_base(name, width, depth, train_size, eval_size, dropout_rate, **rest):
-    return _v2(
-        name,
-        _V2_BASE_BLOCKS,
-        train_size,
-        eval_size,
-        dropout_rate,
-        width_coefficient=width,
-        depth_coefficient=depth,
-        **rest,
-    )
+def _v2_base(name, width, depth, *figures):
+    return _v2(name, _V2_BASE_BLOCKS, *figures, width=width, depth=depth)
 
 
 def _v1(name, width, depth, size, dropout_rate, multiply_adds, top1):
@@ -118,40 +126,17 @@ def _v1(name, width, depth, size, dropout_rate, multiply_adds, top1):
 
 
 _PUBLISHED = (
-    # name, width, depth, train px, eval px, dropout; B to B0-B3 of V1's scaling
-    _v2_base(
-        "efficientnetv2-b0", 1.0, 1.0, 192, 224, 0.2,
-        billions_multiply_adds=0.72, imagenet_top1=78.7,
-    ),
-    _v2_base(
-        "efficientnetv2-b1", 1.0, 1.1, 192, 240, 0.2,
-        billions_multiply_adds=1.2, imagenet_top1=79.8,
-    ),
-    _v2_base(
-        "efficientnetv2-b2", 1.1, 1.2, 208, 260, 0.3,
-        billions_multiply_adds=1.7, imagenet_top1=80.5,
-    ),
-    _v2_base(
-        "efficientnetv2-b3", 1.2, 1.4, 240, 300, 0.3,
-        billions_multiply_adds=3.0, imagenet_top1=82.1,
-    ),
-    # name, blocks, train px, eval px, dropout at the last stage (table 6)
-    _v2(
-        "efficientnetv2-s", _V2_S_BLOCKS, 300, 384, 0.3,
-        billions_multiply_adds=8.4, imagenet_top1=83.9, imagenet21k_top1=84.9,
-    ),
-    _v2(
-        "efficientnetv2-m", _V2_M_BLOCKS, 380, 480, 0.4,
-        billions_multiply_adds=24.7, imagenet_top1=85.1, imagenet21k_top1=86.2,
-    ),
-    _v2(
-        "efficientnetv2-l", _V2_L_BLOCKS, 380, 480, 0.5,
-        billions_multiply_adds=56.3, imagenet_top1=85.7, imagenet21k_top1=86.8,
-    ),
-    _v2(
-        "efficientnetv2-xl", _V2_XL_BLOCKS, 380, 512, 0.5,
-        billions_multiply_adds=94.0, imagenet21k_top1=87.3,
-    ),
+    # name, width, depth (B0 to B3 of V1's scaling), then as below
+    _v2_base("efficientnetv2-b0", 1.0, 1.0, 192, 224, 0.2, 0.72, 78.7),
+    _v2_base("efficientnetv2-b1", 1.0, 1.1, 192, 240, 0.2, 1.2, 79.8),
+    _v2_base("efficientnetv2-b2", 1.1, 1.2, 208, 260, 0.3, 1.7, 80.5),
+    _v2_base("efficientnetv2-b3", 1.2, 1.4, 240, 300, 0.3, 3.0, 82.1),
+    # name, blocks, train px, eval px, dropout at the last stage (table 6),
+    # multiply-adds (billions), top-1 of ImageNet and after ImageNet-21k
+    _v2("efficientnetv2-s", _V2_S_BLOCKS, 300, 384, 0.3, 8.4, 83.9, 84.9),
+    _v2("efficientnetv2-m", _V2_M_BLOCKS, 380, 480, 0.4, 24.7, 85.1, 86.2),
+    _v2("efficientnetv2-l", _V2_L_BLOCKS, 380, 480, 0.5, 56.3, 85.7, 86.8),
+    _v2("efficientnetv2-xl", _V2_XL_BLOCKS, 380, 512, 0.5, 94.0, None, 87.3),
     # name, width, depth, px, dropout, multiply-adds (billions), top-1
     _v1("efficientnet-b0", 1.0, 1.0, 224, 0.2, 0.39, 77.1),
     _v1("efficientnet-b1", 1.0, 1.1, 240, 0.2, 0.70, 79.1),

@@ -174,11 +174,13 @@ def _normalise(theirs):
     """Gives V1's normalisation layer ImageNet's figures again."""
     for layer in theirs.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
-            layer.set_weights([
-                np.array([0.485, 0.456, 0.406]),
-                np.square([0.229, 0.224, 0.225]),
-                np.int32(0),
-            ])
+            layer.set_weights(
+                [
+                    np.array([0.485, 0.456, 0.406]),
+                    np.square([0.229, 0.224, 0.225]),
+                    np.int32(0),
+                ]
+            )
             layer.finalize_state()
 
 
@@ -216,7 +218,12 @@ class _NoTorchvision:
 _INTERPOLATIONS = {
     name: name.lower()
     for name in (
-        "NEAREST", "BILINEAR", "BICUBIC", "BOX", "HAMMING", "LANCZOS",
+        "NEAREST",
+        "BILINEAR",
+        "BICUBIC",
+        "BOX",
+        "HAMMING",
+        "LANCZOS",
         "NEAREST_EXACT",
     )
 }

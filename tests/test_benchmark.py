@@ -24,6 +24,7 @@ from efficientnetv2.benchmark_table import Row, Side
 TINY = "r1_k3_s2_e4_i8_o8_se0.25"
 SMALL_HEAD = "data.num_classes=5,model.feature_size=16"
 
+
 @pytest.fixture(scope="module")
 def settled():
     """Settings of a tiny model for the benchmark."""
@@ -35,13 +36,15 @@ def settled():
 
 def _twin(*, weights, classes, classifier_activation, input_shape):
     """As keras.applications builds a model, but tiny."""
-    return keras.Sequential([
-        keras.Input(input_shape),
-        keras.layers.Rescaling(1 / 255),
-        keras.layers.Conv2D(4, 3),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(classes, activation=classifier_activation),
-    ])
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(classes, activation=classifier_activation),
+        ]
+    )
 
 
 def _row(*, twin=True):

@@ -188,6 +188,7 @@ def test_ci_runs_exactly_make_test():
             check=True,
         ).stdout
         assert "ruff check ." in planned
+        assert "ruff format --check ." in planned
         assert "-m pytest" in planned
 
 

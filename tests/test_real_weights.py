@@ -25,13 +25,15 @@ def mode(path, capsys):
     """Runs a mode of the app with the weights; gives what it printed."""
 
     def run(name, *arguments):
-        code = app.main([
-            "main.py",
-            f"--mode={name}",
-            f"--model_name={MODEL}",
-            f"--weights={path}",
-            *map(str, arguments),
-        ])
+        code = app.main(
+            [
+                "main.py",
+                f"--mode={name}",
+                f"--model_name={MODEL}",
+                f"--weights={path}",
+                *map(str, arguments),
+            ]
+        )
         assert code == 0
         return capsys.readouterr().out
 

@@ -98,14 +98,16 @@ def test_a_target_below_the_base_model_is_one_line():
 
 class TestTheCommand:
     def _run(self, folder, hparams):
-        return app.main([
-            "main.py",
-            "--mode=search",
-            "--what=scale",
-            "--model_name=efficientnetv2-s",
-            f"--model_dir={folder}",
-            f"--hparam_str={hparams}",
-        ])
+        return app.main(
+            [
+                "main.py",
+                "--mode=search",
+                "--what=scale",
+                "--model_name=efficientnetv2-s",
+                f"--model_dir={folder}",
+                f"--hparam_str={hparams}",
+            ]
+        )
 
     def test_it_writes_a_model_that_can_be_named(self, tmp_path, capsys):
         code = self._run(tmp_path, "search.target_billion_multiply_adds=24.6")
@@ -132,17 +134,17 @@ class TestTheCommand:
     ):
         blocks = list(S.blocks)
         path = tmp_path / "best.yaml"
-        path.write_text(
-            f"blocks: {blocks}\ntrain_size: 32\neval_size: 40\n"
+        path.write_text(f"blocks: {blocks}\ntrain_size: 32\neval_size: 40\n")
+        code = app.main(
+            [
+                "main.py",
+                "--mode=search",
+                "--what=scale",
+                f"--model_name={path}",
+                f"--model_dir={tmp_path}",
+                "--hparam_str=search.target_million_parameters=30",
+            ]
         )
-        code = app.main([
-            "main.py",
-            "--mode=search",
-            "--what=scale",
-            f"--model_name={path}",
-            f"--model_dir={tmp_path}",
-            "--hparam_str=search.target_million_parameters=30",
-        ])
         assert code == 0, capsys.readouterr().err
         found = variants.lookup(str(tmp_path / "best-scaled.yaml"))
         assert 40 < found.eval_size < 60

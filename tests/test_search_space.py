@@ -141,8 +141,7 @@ class TestSizes:
             architecture, image_size=image_size, num_classes=10
         )
         trainable = sum(
-            math.prod(variable.shape)
-            for variable in built.trainable_variables
+            math.prod(variable.shape) for variable in built.trainable_variables
         )
         assert found.parameters == trainable
         assert found.multiply_adds == multiply_adds.count(built, image_size)

@@ -60,9 +60,7 @@ def test_only_variables_that_varsexp_fits_are_trained(
 ):
     arrays, _ = _train(settings, tmp_path, "train.varsexp=predictions|top_bn")
     trained = {
-        path
-        for path in _changed(arrays, untrained)
-        if not _is_statistic(path)
+        path for path in _changed(arrays, untrained) if not _is_statistic(path)
     }
     assert trained == {
         "predictions/kernel",

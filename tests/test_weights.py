@@ -87,9 +87,7 @@ def test_other_input_channels_are_refused_unless_asked(file, channels):
         file,
         f"input has 3 channels, the model's {channels}; adapt=True",
     )
-    report = weights.load(
-        build(input_channels=channels), file, adapt=True
-    )
+    report = weights.load(build(input_channels=channels), file, adapt=True)
     assert report.adapted == ("stem_conv/kernel",)
 
 
@@ -106,9 +104,10 @@ def test_doubled_channels_give_what_rgb_gave(first, file):
     weights.load(model, file, adapt=True)
     image = picture()
     doubled = np.concatenate([image, image], -1)
-    assert distance(
-        model(doubled, training=False), first(image, training=False)
-    ) < 1e-5
+    assert (
+        distance(model(doubled, training=False), first(image, training=False))
+        < 1e-5
+    )
 
 
 LONGER = TINY.replace("r2_k3_s2_e4", "r3_k3_s2_e4")
@@ -122,7 +121,8 @@ def test_a_deeper_models_missing_variables_are_named(file, adapt):
     assert set(error.report.missing) == {
         f"block2c_{layer}"
         for layer in (
-            "expand_conv/kernel", "project_conv/kernel",
+            "expand_conv/kernel",
+            "project_conv/kernel",
             *(
                 f"{part}_bn/{leaf}"
                 for part in ("expand", "project")
@@ -262,9 +262,7 @@ def test_an_npz_of_something_else_is_refused(tmp_path):
 @pytest.mark.parametrize("kind", ["classification", "feature_vector"])
 def test_our_hub_modules_are_read(first, tmp_path, kind):
     path = str(tmp_path / "module")
-    hub.export(
-        first, path, kind=kind, style="v2", image_size=32, verify=False
-    )
+    hub.export(first, path, kind=kind, style="v2", image_size=32, verify=False)
     model = build(include_top=kind == "classification")
     assert weights.load(model, path).complete
     np.testing.assert_array_equal(
@@ -280,5 +278,3 @@ def test_a_foreign_saved_model_is_refused(tmp_path):
     module.matrix = tf.Variable([1.0], name="matrix")
     tf.saved_model.save(module, str(tmp_path / "module"))
     refused(build(), tmp_path / "module", "none of this project")
-
-

@@ -47,9 +47,7 @@ def test_an_unsafe_archive_is_not_unpacked(tmp_path, member, settings):
         lambda: local.unpack(tmp_path / "weights.tgz", folder),
         f"weights.tgz' is not unpacked: its member '{member}' is unsafe",
     )
-    one_line(
-        lambda: weights.load(build(), tmp_path / "weights.tgz"), "unsafe"
-    )
+    one_line(lambda: weights.load(build(), tmp_path / "weights.tgz"), "unsafe")
     assert not list(folder.iterdir())
     assert not list(tmp_path.rglob("evil"))
 
@@ -88,7 +86,8 @@ def test_remote_paths_are_read_through_tensorflow(first, tmp_path, what):
     if what == "prefix":
         tensors = {f"{v.path}": v.value for v in first.weights}
         tf.raw_ops.SaveV2(
-            prefix=f"{address}/model", tensor_names=list(tensors),
+            prefix=f"{address}/model",
+            tensor_names=list(tensors),
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
         )

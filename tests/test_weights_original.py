@@ -22,14 +22,22 @@ def tiny():
 def _original_name(layer, leaf):
     """Names of the tiny model in the original's scheme, by hand."""
     block = {
-        "stem": "stem", "block1a": "blocks_0", "block2a": "blocks_1",
-        "block2b": "blocks_2", "block3a": "blocks_3", "block3b": "blocks_4",
-        "top": "head", "predictions": "head",
+        "stem": "stem",
+        "block1a": "blocks_0",
+        "block2a": "blocks_1",
+        "block2b": "blocks_2",
+        "block3a": "blocks_3",
+        "block3b": "blocks_4",
+        "top": "head",
+        "predictions": "head",
     }[layer.partition("_")[0]]
     part = {
-        "expand_conv": "conv2d", "expand_bn": "tpu_batch_normalization",
-        "dwconv2": "depthwise_conv2d", "se_reduce": "se/conv2d",
-        "se_expand": "se/conv2d_1", "conv": "conv2d",
+        "expand_conv": "conv2d",
+        "expand_bn": "tpu_batch_normalization",
+        "dwconv2": "depthwise_conv2d",
+        "se_reduce": "se/conv2d",
+        "se_expand": "se/conv2d_1",
+        "conv": "conv2d",
         "project_conv": "conv2d" if block == "blocks_0" else "conv2d_1",
         "predictions": "dense",
     }.get(layer.partition("_")[2] or layer)

@@ -106,12 +106,18 @@ def test_hashes_and_addresses_are_those_that_keras_states():
         ("efficientnetv2-s", "imagenet", "efficientnetv2-s.h5", 1000, "v2"),
         ("efficientnet-b3", "imagenet", "efficientnetb3.h5", 1000, "v1"),
         (
-            "efficientnetv2-xl", "imagenet21k", "efficientnetv2-xl-21k.tgz",
-            21843, "v2",
+            "efficientnetv2-xl",
+            "imagenet21k",
+            "efficientnetv2-xl-21k.tgz",
+            21843,
+            "v2",
         ),
         (
-            "efficientnetv2-b1", "imagenet21k-ft1k",
-            "efficientnetv2-b1-21k-ft1k.tgz", 1000, "v2",
+            "efficientnetv2-b1",
+            "imagenet21k-ft1k",
+            "efficientnetv2-b1-21k-ft1k.tgz",
+            1000,
+            "v2",
         ),
     ],
 )
@@ -261,8 +267,10 @@ def test_one_line_for_a_download_that_stops(site, cache, monkeypatch):
 def test_class_names_come_in_order_from_keras(monkeypatch, capsys):
     def decode(scores, top):
         print("Downloading data")
-        return [[(f"n{row.argmax():08d}", f"name {row.argmax()}", 1.0)]
-                for row in scores]
+        return [
+            [(f"n{row.argmax():08d}", f"name {row.argmax()}", 1.0)]
+            for row in scores
+        ]
 
     monkeypatch.setattr(
         keras.applications.imagenet_utils, "decode_predictions", decode

@@ -28,16 +28,23 @@ def _tiny_state_dict(model):
         "block3b_": ("blocks.2.1.", _INVERTED),
     }
     layers = {
-        "stem_conv": "conv_stem", "stem_bn": "bn1", "top_conv": "conv_head",
-        "top_bn": "bn2", "predictions": "classifier",
+        "stem_conv": "conv_stem",
+        "stem_bn": "bn1",
+        "top_conv": "conv_head",
+        "top_bn": "bn2",
+        "predictions": "classifier",
     }
     for ours, (theirs, parts) in blocks.items():
         for part in parts:
             left, _, right = part.partition(":")
             layers[ours + left] = theirs + right
     leaves = {
-        "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-        "moving_mean": "running_mean", "moving_variance": "running_var",
+        "kernel": "weight",
+        "bias": "bias",
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
     }
     result = {"bn1.num_batches_tracked": np.zeros((), "int64")}
     for path, value in values.items():
@@ -53,13 +60,20 @@ def _tiny_state_dict(model):
 
 
 _EDGE = [
-    "expand_conv:conv_exp", "expand_bn:bn1", "project_conv:conv_pwl",
+    "expand_conv:conv_exp",
+    "expand_bn:bn1",
+    "project_conv:conv_pwl",
     "project_bn:bn2",
 ]
 _INVERTED = [
-    "expand_conv:conv_pw", "expand_bn:bn1", "dwconv2:conv_dw", "bn:bn2",
-    "se_reduce:se.conv_reduce", "se_expand:se.conv_expand",
-    "project_conv:conv_pwl", "project_bn:bn3",
+    "expand_conv:conv_pw",
+    "expand_bn:bn1",
+    "dwconv2:conv_dw",
+    "bn:bn2",
+    "se_reduce:se.conv_reduce",
+    "se_expand:se.conv_expand",
+    "project_conv:conv_pwl",
+    "project_bn:bn3",
 ]
 
 
@@ -78,9 +92,7 @@ def test_safetensors_round_trip_is_bit_equal(tiny, tmp_path):
 def test_bfloat16_safetensors_are_read(tiny, tmp_path):
     first, second = tiny
     arrays = _floats(_tiny_state_dict(first))
-    halves = {
-        k: (v.view("<u4") >> 16).astype("<u2") for k, v in arrays.items()
-    }
+    halves = {k: (v.view("<u4") >> 16).astype("<u2") for k, v in arrays.items()}
     path = tmp_path / "model.safetensors"
     write_safetensors(path, halves, dtype="BF16")
     weights.load(second, path)
@@ -93,9 +105,7 @@ def test_bfloat16_safetensors_are_read(tiny, tmp_path):
 def test_pth_with_averages_prefers_them(tiny, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     first, second = tiny
-    state = {
-        k: torch.from_numpy(v) for k, v in _tiny_state_dict(first).items()
-    }
+    state = {k: torch.from_numpy(v) for k, v in _tiny_state_dict(first).items()}
     zeros = {k: torch.zeros_like(v) for k, v in state.items()}
     path = tmp_path / "last.pth.tar"
     torch.save(

@@ -47,9 +47,7 @@ def _draw_legend(axes, shown, areas):
             color="#888888",
             label=f"{row.parameters / 1e6:.3g} M parameters",
         )
-    axes.get_figure().legend(
-        loc="outside lower center", ncols=4, frameon=False
-    )
+    axes.get_figure().legend(loc="outside lower center", ncols=4, frameon=False)
 
 
 def _pareto(found, title):

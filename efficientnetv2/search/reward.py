@@ -73,8 +73,7 @@ def factor(settings, *, step_ratio, parameters):
     """
     millions = parameters / 1e6
     return (
-        step_ratio**settings.time_weight
-        * millions**settings.parameters_weight
+        step_ratio**settings.time_weight * millions**settings.parameters_weight
     )
 
 

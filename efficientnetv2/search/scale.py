@@ -59,9 +59,7 @@ def _grow(architecture, coefficient):
             stage,
             num_repeat=max(1, round(stage.num_repeat * depth)),
             input_filters=_channels(architecture, stage.input_filters, width),
-            output_filters=_channels(
-                architecture, stage.output_filters, width
-            ),
+            output_filters=_channels(architecture, stage.output_filters, width),
         )
         for stage in scaling.scale_stages(architecture)
     ]

@@ -118,9 +118,7 @@ def _url(settings, model_dir):
 def _storage(settings, model_dir):
     pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)
     if settings.storage and _is_journal(settings.storage):
-        pathlib.Path(settings.storage).parent.mkdir(
-            parents=True, exist_ok=True
-        )
+        pathlib.Path(settings.storage).parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(
             optuna.storages.journal.JournalFileBackend(settings.storage)
         )

@@ -70,9 +70,7 @@ def load(model, path, *, adapt=False, strict=True, moving_average=True):
     layers = names.layers(variables)
     with local.local_copy(path) as found:
         reader, file = detect.find(found)
-        source = reader.read(
-            str(file), layers, moving_average=moving_average
-        )
+        source = reader.read(str(file), layers, moving_average=moving_average)
     values, report = fitting.fit(variables, source, adapt=adapt)
     report = dataclasses.replace(report, preprocessing=preprocessing)
     fitting.check(report, strict=strict, path=path, model_name=model.name)

@@ -75,16 +75,12 @@ def _imagenet(name):
     # V1's file is called efficientnetb0.h5, V2's efficientnetv2-b0.h5.
     file_name = f"{name if family == 'efficientnetv2' else family + size}.h5"
     base = _KERAS_V2 if family == "efficientnetv2" else _KERAS_V1
-    return Published(
-        base + file_name, file_name, 1000, style, _KERAS_MD5[name]
-    )
+    return Published(base + file_name, file_name, 1000, style, _KERAS_MD5[name])
 
 
 def _imagenet21k(name, kind):
     file_name = f"{name}{kind.removeprefix('imagenet').join(('-', ''))}.tgz"
-    return Published(
-        _ORIGINAL + file_name, file_name, _CLASSES[kind], "v2"
-    )
+    return Published(_ORIGINAL + file_name, file_name, _CLASSES[kind], "v2")
 
 
 PUBLISHED = {(name, "imagenet"): _imagenet(name) for name in _KERAS_MD5} | {

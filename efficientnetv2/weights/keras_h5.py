@@ -142,9 +142,7 @@ def _by_order(layers, stored):
 
 def _by_group(layers, stored):
     groups = names.keras_groups(layers)
-    return {
-        layer: group for layer, group in groups.items() if group in stored
-    }
+    return {layer: group for layer, group in groups.items() if group in stored}
 
 
 def _is_normalization(layer, variables):
@@ -231,6 +229,4 @@ def _write_normalization(root, stem):
         mean = np.array(_IMAGENET_MEAN)
         variance = np.square(_IMAGENET_DEVIATION)
     values = [mean.astype("float32"), variance.astype("float32")]
-    _write_layer(
-        root, "normalization", "normalization", [*values, np.int32(0)]
-    )
+    _write_layer(root, "normalization", "normalization", [*values, np.int32(0)])

@@ -68,7 +68,11 @@ def unpack(archive, folder):
             "unsafe, it leaves the folder or is no plain file"
         ) from None
     except (
-        tarfile.TarError, EOFError, OSError, ValueError, zlib.error
+        tarfile.TarError,
+        EOFError,
+        OSError,
+        ValueError,
+        zlib.error,
     ) as error:
         raise damaged(archive, error) from None
 

@@ -15,7 +15,12 @@ KIND = "a checkpoint of the original"
 _AVERAGE = "/ExponentialMovingAverage"
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 LEAVES = (
-    "kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean",
+    "kernel",
+    "depthwise_kernel",
+    "bias",
+    "gamma",
+    "beta",
+    "moving_mean",
     "moving_variance",
 )
 # tpu_batch_normalization, batch_normalization, group_normalization, ...
@@ -39,7 +44,10 @@ class Checkpoint:
             ) from None
         # TensorFlow raises what its status text suggests: IndexError, too.
         self._errors = (
-            tf.errors.OpError, LookupError, RuntimeError, ValueError
+            tf.errors.OpError,
+            LookupError,
+            RuntimeError,
+            ValueError,
         )
         self._prefix = prefix
         try:

@@ -150,9 +150,7 @@ def _read_pth(path, moving_average):
         raise damaged(path, error) from None
     wrappers = _AVERAGES if moving_average else ()
     for wrapper in (*wrappers, *_WRAPPERS):
-        if isinstance(content, dict) and isinstance(
-            content.get(wrapper), dict
-        ):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
     if not isinstance(content, dict) or not any(
