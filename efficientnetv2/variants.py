@@ -1,8 +1,8 @@
 """The published variants as data, with the source of each figure.
 
 V2: arXiv 2104.00298, table 4 (blocks), table 6 (sizes), table 7 (accuracy,
-multiply-adds of S to XL); the B variants, XL's blocks and the multiply-adds
-of B0 to B3 as the released code states them. V1: arXiv 1905.11946, table 1
+multiply-adds of XL); the B variants, XL's blocks and the multiply-adds of B0
+to B3 and S to L as the released code states them. V1: arXiv 1905.11946, table 1
 (blocks) and table 2 (accuracy); coefficients of B8 and L2 from
 arXiv 1911.09665 and arXiv 1911.04252.
 """
@@ -189,9 +189,10 @@ def from_blocks(blocks, *, name="custom", family="v2", **settings):
         tuple(blocks),
         **{k: v for k, v in settings.items() if k in inner},
     )
-    sizes = {"train_size": 300, "eval_size": 384, "preprocessing": "v2"}
-    sizes |= {k: v for k, v in settings.items() if k in outer}
-    return Variant(architecture, **sizes)
+    variant = Variant(architecture, 300, 384, preprocessing="v2")
+    return dataclasses.replace(
+        variant, **{k: v for k, v in settings.items() if k in outer}
+    )
 
 
 def _read(path):
