@@ -3,8 +3,8 @@
 import io
 import os
 
-from efficientnetv2 import augment_rows, predict, progressive
-from efficientnetv2.data import sources
+from efficientnetv2 import augment_rows, progressive
+from efficientnetv2.data import picture_files, sources
 
 NAME = "augment.png"
 _CELL = 1.75  # inches, the side of the largest picture
@@ -220,7 +220,7 @@ def run(config, model_dir, *, inputs=()):
     """
     seed = config.train.seed
     if inputs:
-        paths = predict.find_pictures(inputs)
+        paths = picture_files.find_pictures(inputs)
         pictures = augment_rows.of_files(paths, seed=seed)
     else:
         source = sources.open_source(config.data, config.train.split)

@@ -1,6 +1,5 @@
 """Names what is in pictures: files, folders or globs."""
 
-import glob
 import json
 import pathlib
 
@@ -8,49 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnetv2 import model_dir as model_dir_lib
-from efficientnetv2.data import preprocess
+from efficientnetv2.data import picture_files, preprocess
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _BATCH = 32
-
-
-def find_pictures(inputs):
-    """Lists the picture files that the arguments name.
-
-    Args:
-        inputs: Files, folders (searched all the way down) or globs.
-
-    Returns:
-        A sorted list of paths without doubles.
-
-    Raises:
-        ValueError: for an argument that names no picture.
-    """
-    if not inputs:
-        raise ValueError(
-            "inputs must name at least one picture, folder or glob: "
-            "--mode=predict ... pictures/*.jpg"
-        )
-    found = []
-    for item in inputs:
-        path = pathlib.Path(item)
-        if path.is_dir():
-            paths = [
-                p
-                for p in path.rglob("*")
-                if p.suffix.lower() in SUFFIXES and p.is_file()
-            ]
-        elif path.is_file():
-            paths = [path]
-        else:
-            matches = (
-                pathlib.Path(p) for p in glob.glob(str(item), recursive=True)
-            )
-            paths = [p for p in matches if p.is_file()]
-        if not paths:
-            raise ValueError(f"no picture found at {str(item)!r}")
-        found.extend(paths)
-    return sorted(set(found))
 
 
 def _read(path, image_size, style):
@@ -141,7 +100,7 @@ def predict_run(
     Returns:
         0, or 1 if no picture could be read.
     """
-    paths = find_pictures(inputs)
+    paths = picture_files.find_pictures(inputs)
     if weights:
         trained = model_dir_lib.from_weights(config, weights)
     else:

@@ -1,13 +1,10 @@
 """Pictures to calibrate and to verify an exported model with."""
 
-import glob
 import pathlib
 
 import numpy as np
 
 from . import inputs
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 def spread(items, limit):
@@ -38,19 +35,12 @@ def from_paths(paths, *, limit):
     Raises:
         ValueError: for a path that names no picture.
     """
+    from efficientnetv2.data import picture_files
+
     if isinstance(paths, (str, pathlib.Path)):
         paths = str(paths).split(",")
-    found = []
-    for item in paths:
-        path = pathlib.Path(item)
-        if path.is_dir():
-            files = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES]
-        else:
-            files = [pathlib.Path(p) for p in glob.glob(str(item))]
-        if not files:
-            raise ValueError(f"no picture found at {str(item)!r}")
-        found += sorted(files)
-    return [path.read_bytes() for path in spread(found, limit)]
+    files = picture_files.find_pictures(paths)
+    return [path.read_bytes() for path in spread(files, limit)]
 
 
 def from_recipe(config, *, limit):

@@ -11,7 +11,7 @@ import small_runs
 from PIL import Image
 
 from efficientnetv2 import app, model_dir, predict, weights
-from efficientnetv2.data import preprocess
+from efficientnetv2.data import picture_files, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -29,46 +29,9 @@ def trained(run):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Five pictures, two of them deeper, and what is none."""
     folder = tmp_path / "pictures"
-    (folder / "deep" / "not a picture.jpg").mkdir(parents=True)
-    for number, name in enumerate(
-        ["b.jpg", "a.JPEG", "c[1].jpg", "deep/d.jpg", "deep/e.jpg"]
-    ):
-        (folder / name).write_bytes(small_data.jpeg(20 * number))
-    (folder / "labels.txt").write_text("cat\n")
+    small_data.write_pictures(folder, [f"{letter}.jpg" for letter in "abcde"])
     return folder
-
-
-def _names(paths):
-    return [path.name for path in paths]
-
-
-def test_a_folder_is_searched_all_the_way_down(pictures):
-    found = predict.find_pictures([str(pictures)])
-    assert _names(found) == ["a.JPEG", "b.jpg", "c[1].jpg", "d.jpg", "e.jpg"]
-
-
-def test_files_and_globs_are_listed_once(pictures):
-    inputs = [pictures / "b.jpg", pictures / "*.jpg", pictures / "**" / "e.*"]
-    found = predict.find_pictures([str(path) for path in inputs])
-    assert _names(found) == ["b.jpg", "c[1].jpg", "e.jpg"]
-
-
-def test_a_name_that_looks_like_a_glob_is_a_file(pictures):
-    found = predict.find_pictures([str(pictures / "c[1].jpg")])
-    assert _names(found) == ["c[1].jpg"]
-
-
-@pytest.mark.parametrize("name", ["nothing.jpg", "x*.jpg", "deep/*picture*"])
-def test_an_argument_that_names_no_picture_is_refused(pictures, name):
-    with pytest.raises(ValueError, match=r"no picture found at .*pictures"):
-        predict.find_pictures([str(pictures / "b.jpg"), str(pictures / name)])
-
-
-def test_no_argument_at_all_is_refused():
-    with pytest.raises(ValueError, match="inputs must name at least one"):
-        predict.find_pictures([])
 
 
 def test_classes_are_those_of_the_model_on_the_whole_picture(
@@ -76,7 +39,7 @@ def test_classes_are_those_of_the_model_on_the_whole_picture(
 ):
     """In batches of two, the last one alone."""
     monkeypatch.setattr(predict, "_BATCH", 2)
-    paths = predict.find_pictures([str(pictures)])
+    paths = picture_files.find_pictures([str(pictures)])
     rows = list(predict.predict_files(trained, paths, top_k=3))
     assert [row["path"] for row in rows] == [str(path) for path in paths]
     for path, row in zip(paths, rows, strict=True):
@@ -124,7 +87,7 @@ def test_every_kind_of_picture_is_read(trained, tmp_path, name, mode, options):
     if "save_all" in options:
         options = {**options, "append_images": [image.rotate(90)]}
     image.save(tmp_path / name, **options)
-    (path,) = predict.find_pictures([str(tmp_path)])
+    (path,) = picture_files.find_pictures([str(tmp_path)])
     (row,) = predict.predict_files(trained, [path])
     assert "error" not in row and len(row["classes"]) == 4
 

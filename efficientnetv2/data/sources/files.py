@@ -9,7 +9,6 @@ from efficientnetv2.data.sources.graph_reader import FileReader
 from efficientnetv2.data.sources.source import Source
 from efficientnetv2.data.sources.stored_bytes import is_remote, read_file
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _REMOTE_READS = 64  # at once; each waits for the network
 _WHOLE = np.zeros(1, np.int64)
 

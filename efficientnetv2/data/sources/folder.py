@@ -6,8 +6,9 @@ import posixpath
 
 import tensorflow as tf
 
+from efficientnetv2.data.picture_files import SUFFIXES
 from efficientnetv2.data.sources import splits
-from efficientnetv2.data.sources.files import SUFFIXES, FileSource
+from efficientnetv2.data.sources.files import FileSource
 from efficientnetv2.data.sources.stored_bytes import is_remote
 
 _TRAIN = ("train", "training")
