@@ -71,7 +71,9 @@ def _build_model(config, pretrained):
             adapt=True,
             moving_average=config.train.ft_init_ema,
         )
-        print(f"Starts from {pretrained}: {loaded}", flush=True)
+        # An incomplete fit is a warning of its own, which says all.
+        fit = f": {loaded}" if loaded.complete else ""
+        print(f"Starts from {pretrained}{fit}", flush=True)
     if config.train.freeze_bn:
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
