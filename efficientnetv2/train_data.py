@@ -65,7 +65,7 @@ def batches(setup, state, stage, watch, *, show=None):
 
     Args:
         setup: A `train_setup.Setup`.
-        state: A `train_setup.State`.
+        state: A `train_state.State`.
         stage: The `progressive.Stage` of the state's epoch.
         watch: What `watch` gave.
         show: Function that is called with the first pictures of the stage as
@@ -118,7 +118,7 @@ def watch(setup, state):
 
     Args:
         setup: A `train_setup.Setup`.
-        state: A `train_setup.State`.
+        state: A `train_state.State`.
 
     Returns:
         A `broken.BrokenExamples`, or `broken.ServedExamples` of a service.
