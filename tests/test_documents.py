@@ -176,6 +176,44 @@ def _find(name):
         found = value
 
 
+def _texts(path):
+    """Regular expressions of the texts that a source file can print."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        parts = []
+        if isinstance(node, ast.JoinedStr):
+            parts = [getattr(part, "value", None) for part in node.values]
+        elif isinstance(node, ast.Constant):
+            parts = [node.value]
+        plain = [x for x in parts if isinstance(x, str)]
+        if sum(map(len, plain)) >= 18:
+            yield "".join(
+                re.escape(x) if isinstance(x, str) else ".*?" for x in parts
+            )
+
+
+def _messages():
+    """(place, message) of what the pages say that the program prints."""
+    page = documents.prose("docs/troubleshooting.md")
+    for shown in re.finditer(r"(?:^    \S.*\n)+", page, re.MULTILINE):
+        text = " ".join(shown[0].split()).removeprefix("error: ")
+        if not re.match(r"\w+Error: ", text):  # what others print
+            line = page.count("\n", 0, shown.start()) + 1
+            yield f"docs/troubleshooting.md:{line}", text
+
+
+def test_messages_that_the_documents_show_are_those_of_the_program():
+    sources = (ROOT / "efficientnetv2").rglob("*.py")
+    texts = [re.compile(x) for path in sources for x in _texts(path)]
+    shown = list(_messages())
+    wrong = [
+        f"{place}: {message}"
+        for place, message in shown
+        if not any(text.match(message) for text in texts)
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert len(shown) >= 8
+
+
 def test_names_in_prose_exist():
     pattern = re.compile(r"(?:efficientnetv2|keras|tf)(?:\.[A-Za-z_]\w*)+")
     wrong, found = [], 0
