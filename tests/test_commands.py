@@ -5,13 +5,19 @@ Shell commands are read by the program's own flag parser, and what they name
 is left out.
 """
 
+import pathlib
 import re
 
 import documents
 import pytest
 from documented_commands import Checker, statements
 
-from efficientnetv2 import command_line, config_layers, config_schema
+from efficientnetv2 import (
+    command_line,
+    config,
+    config_layers,
+    config_schema,
+)
 from export import __main__ as export_main
 
 _SHELL_WORDS = ("python ", "python3 ", "make ", "pip ", ".venv/bin/")
@@ -172,17 +178,20 @@ def test_settings_that_the_documents_show_have_values_that_fit():
     assert shown > 10
 
 
-def test_settings_in_comments_of_recipes_fit():
+def test_settings_in_comments_of_recipes_fit_the_recipe():
     wrong = []
     for path, text in documents.comments().items():
-        joined = re.sub(r"\\\n\s*", "", text)
-        for found in _SETTINGS.findall(joined):
-            value = found.strip("\"'").rstrip(".,;:")
+        name = pathlib.PurePath(path).stem
+        names = (name, "imagenet")
+        if path.startswith("hparams/datasets/"):
+            names = ("efficientnetv2-b0", name)
+        for found in _SETTINGS.findall(re.sub(r"\\\n\s*", "", text)):
             try:
-                mapping, origin = config_layers.parse_overrides(value)
-                config_layers.settings(mapping, origin)
+                config.load(*names, found.strip("\"'").rstrip(".,;:"))
             except ValueError as error:
                 wrong.append(f"{path}: {error}")
+            if "$PATH" in found:
+                wrong.append(f"{path}: $PATH is the shell's own")
     assert not wrong, "\n".join(wrong)
 
 
