@@ -1,6 +1,6 @@
 # make train   installs into .venv, trains on the embedded data set, evaluates
 #              and predicts; again: goes on, or says that the run is finished
-# make test    installs the test extras and runs ruff and all tests, as CI does
+# make test    installs the test extras, runs ruff, mypy and all tests, as CI does
 # make parity  compares image ops and group normalisation with tensorflow-addons
 #              itself, in an environment of its own; needs Python 3.10 or 3.11
 # make clean   removes the environments and what building leaves; runs/ stays
@@ -38,6 +38,7 @@ train: $(ENV)/.for-train
 test: $(ENV)/.for-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
 parity: export TF_CPP_MIN_LOG_LEVEL = 3
@@ -46,7 +47,7 @@ parity: $(ENV)/.for-test $(ADDONS)/.made
 	@$(BIN)/python tests/addons_parity.py $(ADDONS)/figures.npz
 
 clean:
-	rm -rf $(ENV) $(ADDONS) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(ENV) $(ADDONS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # A stamp stands for a complete environment, so that an interrupted
 # installation is made anew and a finished one only after setup.py changes.

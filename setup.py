@@ -45,6 +45,7 @@ EXTRAS["test"] = [
     "hypothesis>=6.100,<7",
     "ipykernel>=6.29,<8",  # with nbclient: runs the notebooks
     "jax>=0.4.35,<1",  # the model's other backend
+    "mypy>=2.0,<3",
     "nbclient>=0.10,<1",
     "pillow>=10,<14",
     "pytest>=8.0,<10",

@@ -192,7 +192,7 @@ def _run(argv):
     return result if isinstance(result, int) else 0
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """Runs the app.
 
     Args:

@@ -14,6 +14,9 @@ ours as the trainer decides, theirs as Keras does; both use it on a GPU and not
 on a CPU.
 """
 
+import os
+import pathlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -81,7 +84,7 @@ class Ours:
             jit_compile = distribute.wants_xla(strategy)
         setup = train_setup.Setup(
             config=config,
-            folder=None,
+            folder=pathlib.Path(os.devnull),  # nothing is written
             source=None,
             strategy=strategy,
             workers=None,

@@ -19,6 +19,7 @@ A stage of identical blocks is written as `r4_k3_s2_e4_i24_o48_c1`:
 import dataclasses
 import difflib
 import re
+from collections.abc import Iterable, Sequence
 
 _REQUIRED = ("r", "k", "s", "e", "i", "o")
 _NAMES = {
@@ -111,7 +112,7 @@ def _split(token, string):
     """Splits `se0.25` into ('se', '0.25')."""
     match = re.fullmatch(r"([a-z]+)(.*)", token)
     key = match.group(1) if match else token
-    if key not in _NAMES:
+    if match is None or key not in _NAMES:
         near = difflib.get_close_matches(key, [*_NAMES, "noskip"], n=1)
         hint = f" (nearest: {near[0]!r})" if near else ""
         raise ValueError(f"unknown key {token!r} in {string!r}{hint}")
@@ -174,7 +175,7 @@ def _encode_one(block):
     return "_".join(parts)
 
 
-def decode(strings):
+def decode(strings: Sequence[str]) -> tuple[BlockSpec, ...]:
     """Turns block strings into `BlockSpec`s.
 
     Args:
@@ -194,7 +195,7 @@ def decode(strings):
     return tuple(_decode_one(string) for string in strings)
 
 
-def encode(blocks):
+def encode(blocks: Iterable[BlockSpec]) -> list[str]:
     """Turns `BlockSpec`s into block strings; the inverse of `decode`.
 
     Args:

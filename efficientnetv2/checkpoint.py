@@ -11,7 +11,12 @@ the matter of `checkpoint_files` and `checkpoint_writer`, whose names are
 here too.
 """
 
-from efficientnetv2 import frozen_values
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from efficientnetv2 import ema, frozen_values
 from efficientnetv2.checkpoint_files import (
     BEST,
     CheckpointError,
@@ -78,7 +83,11 @@ def _variables(model, optimizer):
     return named
 
 
-def snapshot(model, averages=None, optimizer=None):
+def snapshot(
+    model: keras.Model,
+    averages: ema.ExponentialMovingAverage | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> dict[str, np.ndarray]:
     """Keeps the state of a run in memory; later steps do not change it.
 
     Args:
@@ -143,7 +152,12 @@ def _check(arrays, shapes, *, sections):
         )
 
 
-def restore(arrays, model, averages=None, optimizer=None):
+def restore(
+    arrays: Mapping[str, np.ndarray],
+    model: keras.Model,
+    averages: ema.ExponentialMovingAverage | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> None:
     """Puts a snapshot back; nothing is changed unless all of it fits.
 
     Args:
@@ -173,7 +187,9 @@ def restore(arrays, model, averages=None, optimizer=None):
         )
 
 
-def restore_for_inference(arrays, model):
+def restore_for_inference(
+    arrays: Mapping[str, np.ndarray], model: keras.Model
+) -> None:
     """Puts the moving averages (else the weights) into a model.
 
     Args:

@@ -7,8 +7,11 @@ container has a checksum of every array, which tells a torn file.
 
 import json
 import logging
+import os
 import re
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +27,7 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be written, read or put into a model."""
 
 
-def saved(folder):
+def saved(folder: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """Lists the checkpoints of a folder, whole or not.
 
     Args:
@@ -57,7 +60,14 @@ def _write(folder, name, arrays, meta):
     return path
 
 
-def save(folder, step, arrays, meta, *, keep=5):
+def save(
+    folder: str | os.PathLike[str],
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any],
+    *,
+    keep: int = 5,
+) -> str:
     """Writes a checkpoint and removes the oldest ones.
 
     Args:
@@ -88,7 +98,9 @@ def save(folder, step, arrays, meta, *, keep=5):
     return path
 
 
-def read(path):
+def read(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads a checkpoint whole, with its checksums.
 
     Args:
@@ -133,7 +145,9 @@ def read(path):
     return arrays, meta
 
 
-def latest(folder):
+def latest(
+    folder: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray], dict[str, Any], str] | None:
     """Finds the newest whole checkpoint.
 
     Args:
@@ -151,7 +165,9 @@ def latest(folder):
     return None
 
 
-def mark_best(folder, path):
+def mark_best(
+    folder: str | os.PathLike[str], path: str | os.PathLike[str]
+) -> None:
     """Keeps a checkpoint as the best one, apart from those that are counted.
 
     Args:
@@ -175,7 +191,11 @@ def mark_best(folder, path):
     return best
 
 
-def save_best(folder, arrays, meta):
+def save_best(
+    folder: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any],
+) -> None:
     """Writes a checkpoint as the best one; for one that may be gone by now.
 
     Args:

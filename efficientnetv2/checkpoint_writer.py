@@ -1,8 +1,13 @@
 """Writes checkpoints in the background; training waits for a copy only."""
 
 import logging
+import os
 import queue
 import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from efficientnetv2 import checkpoint_files, storage
 
@@ -16,7 +21,9 @@ class Writer:
         keep: Number of checkpoints that stay, >= 1.
     """
 
-    def __init__(self, folder, *, keep=5):
+    def __init__(
+        self, folder: str | os.PathLike[str], *, keep: int = 5
+    ) -> None:
         if keep < 1:
             raise ValueError(f"keep must be >= 1. Received: {keep}")
         self.folder = folder
@@ -24,7 +31,7 @@ class Writer:
         for name in storage.names(folder):
             if name.endswith(storage.TEMPORARY):
                 storage.remove(storage.join(folder, name))
-        self._error = None
+        self._error: Exception | None = None
         self._queue = queue.Queue(maxsize=1)  # at most one snapshot waits
         self._thread = threading.Thread(
             target=self._work, name="checkpoint writer", daemon=True
@@ -51,7 +58,14 @@ class Writer:
                 self._error = error
             del job, arrays  # the snapshot's memory, before the next arrives
 
-    def submit(self, step, arrays, meta, *, best=False):
+    def submit(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+        *,
+        best: bool = False,
+    ) -> None:
         """Hands a snapshot over; waits only while an earlier one waits.
 
         Args:
@@ -66,7 +80,7 @@ class Writer:
         self._raise()
         self._queue.put((step, arrays, dict(meta), best))
 
-    def close(self, *, quiet=False):
+    def close(self, *, quiet: bool = False) -> None:
         """Waits until all is written.
 
         Args:

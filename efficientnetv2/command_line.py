@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 from absl import flags
 
@@ -155,12 +156,14 @@ def parse(argv):
         ValueError: for an unknown flag or a value of the wrong type.
     """
     values = flags.FlagValues()
-    kinds = {
+    kinds: dict[type, Callable[..., object]] = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
     }
-    rows = [row[:2] for group in _FLAGS.values() for row in group]
+    rows: list[tuple[str, object]] = [
+        row[:2] for group in _FLAGS.values() for row in group
+    ]
     rows += [(name, default) for name, (default, _) in _OLD_FLAGS.items()]
     for name, default in rows:
         define = kinds.get(type(default), flags.DEFINE_string)

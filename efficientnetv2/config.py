@@ -7,6 +7,8 @@ keys, their units and defaults are in `config_schema`.
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
@@ -27,7 +29,7 @@ _FREE_KEYS = ("data.cache",)
 _BINDING_KEYS = ("runtime.mixed_precision",)
 
 
-def recipes_folder():
+def recipes_folder() -> pathlib.Path:
     """The folder of the recipes: inside a wheel, beside it in a checkout.
 
     Returns:
@@ -37,7 +39,7 @@ def recipes_folder():
     return inside if inside.is_dir() else _PACKAGE.parent / "hparams"
 
 
-def list_datasets():
+def list_datasets() -> list[str]:
     """Names of the recipes in hparams/datasets, sorted; a list."""
     folder = recipes_folder() / "datasets"
     return sorted((p.stem for p in folder.glob("*.yaml")), key=str.casefold)
@@ -91,7 +93,7 @@ def _build(model_name, dataset_cfg, settings):
     return Config(model_name=model_name, dataset_cfg=dataset_cfg, **sections)
 
 
-def to_dict(config):
+def to_dict(config: Config) -> dict[str, Any]:
     """Turns a config into plain dicts, lists, numbers and text.
 
     Args:
@@ -100,7 +102,9 @@ def to_dict(config):
     Returns:
         A nested dict; `from_dict` is its inverse.
     """
-    data = {"model_name": config.model_name, "dataset_cfg": config.dataset_cfg}
+    data: dict[str, Any] = {
+        name: getattr(config, name) for name in config_schema.NAMES
+    }
     for key, value in config_schema.flatten(config).items():
         section, field = key.split(".")
         value = list(value) if isinstance(value, tuple) else value
@@ -108,7 +112,7 @@ def to_dict(config):
     return data
 
 
-def from_dict(data, *, origin="the config"):
+def from_dict(data: Mapping[str, Any], *, origin: str = "the config") -> Config:
     """The inverse of `to_dict`; keys left out take their defaults.
 
     Args:
@@ -121,18 +125,18 @@ def from_dict(data, *, origin="the config"):
     Raises:
         ValueError: for an unknown or missing key or a wrong value.
     """
-    names = [data.get(key) for key in ("model_name", "dataset_cfg")]
-    if not all(isinstance(name, str) for name in names):
+    model_name, dataset_cfg = data.get("model_name"), data.get("dataset_cfg")
+    if not (isinstance(model_name, str) and isinstance(dataset_cfg, str)):
         raise ValueError(f"{origin} must hold model_name and dataset_cfg")
     sections = {k: v for k, v in data.items() if k not in config_schema.NAMES}
     settings = config_layers.settings(sections, origin)
     for key in config_schema.REQUIRED:
         if key not in settings:
             raise ValueError(f"missing key {key!r} in {origin}")
-    return _build(*names, settings)
+    return _build(model_name, dataset_cfg, settings)
 
 
-def save(config, path):
+def save(config: Config, path: str | os.PathLike[str]) -> None:
     """Writes a config as YAML; the file is complete or not there at all.
 
     Args:
@@ -156,7 +160,7 @@ def save(config, path):
         raise
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> Config:
     """Reads what `save` wrote.
 
     Args:
@@ -177,7 +181,7 @@ def _is_free(key):
     return key in _FREE_KEYS or key.startswith(_FREE_SECTIONS)
 
 
-def difference(old, new):
+def difference(old: Config, new: Config) -> list[str]:
     """What changed between two configs that decides the weights.
 
     Args:
@@ -211,7 +215,13 @@ def _last_word(overrides, data_dir):
     return settings
 
 
-def load(model_name, dataset_cfg=None, overrides="", *, data_dir=None):
+def load(
+    model_name: str,
+    dataset_cfg: str | None = None,
+    overrides: str | Mapping[str, Any] = "",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Config:
     """Makes the settings of a run.
 
     Args:
@@ -250,7 +260,12 @@ def load(model_name, dataset_cfg=None, overrides="", *, data_dir=None):
     return _build(str(model_name), dataset_cfg, settings)
 
 
-def override(config, overrides="", *, data_dir=None):
+def override(
+    config: Config,
+    overrides: str | Mapping[str, Any] = "",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Config:
     """Replaces some settings, as those of a run that was saved.
 
     Args:

@@ -101,7 +101,7 @@ class ExponentialMovingAverage:
         """
         for average, variable in zip(self._averages, self._large, strict=True):
             average.assign(values[variable.path])
-        if self._small:
+        if self._vector is not None:
             parts = [np.ravel(values[v.path]) for v in self._small]
             self._vector.assign(np.concatenate(parts))
 

@@ -6,9 +6,11 @@ neither `training` nor the momentum of batch normalisation, and knows nothing of
 regularisation losses.
 """
 
+import os
 import pathlib
 import tarfile
 import tempfile
+import typing
 
 import keras
 
@@ -65,8 +67,13 @@ class HubLayer(keras.layers.TFSMLayer):
     """
 
     def __init__(
-        self, handle, *, trainable=True, batch_norm_momentum=None, **kwargs
-    ):
+        self,
+        handle: str | os.PathLike[str],
+        *,
+        trainable: bool = True,
+        batch_norm_momentum: float | None = None,
+        **kwargs: typing.Any,
+    ) -> None:
         momentum = batch_norm_momentum
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(
@@ -95,7 +102,7 @@ class HubLayer(keras.layers.TFSMLayer):
 
     def call(self, inputs, training=False):
         training = bool(training and self.trainable)
-        arguments = {"training": training}
+        arguments: dict[str, bool | float] = {"training": training}
         if training and self.batch_norm_momentum is not None:
             arguments["batch_norm_momentum"] = self.batch_norm_momentum
         if self.trainable:

@@ -32,8 +32,9 @@ class MetricsLog:
         self._terminal = not self._silent and (
             sys.stdout.isatty() if terminal is None else terminal
         )
-        self._file = self._board = None
-        if not self._silent:
+        self._file: metrics_file.RowFile | None = None
+        self._board: event_file.EventFile | None = None
+        if folder is not None:
             storage.make_folder(folder)
             path = storage.join(folder, metrics_file.FILE)
             metrics_file.drop_after(path, first_step)
@@ -59,7 +60,7 @@ class MetricsLog:
 
     def __exit__(self, *_):
         self._bar.close()
-        if not self._silent:
+        if self._file and self._board:
             self._file.close()
             self._board.close()
 
@@ -82,7 +83,7 @@ class MetricsLog:
             values: Dict from key to value.
             step: Global step.
         """
-        if not self._silent:
+        if self._board:
             rows = [f"| {key} | {value} |" for key, value in values.items()]
             table = "\n".join(["| key | value |", "|---|---|", *rows])
             self._board.text("settings", table, step)
@@ -95,7 +96,7 @@ class MetricsLog:
             images: uint8 [count, height, width, 3].
             step: Global step.
         """
-        if not self._silent:
+        if self._board:
             self._board.images(name, images, step)
 
     def stage(self, stage, *, stages):
@@ -172,7 +173,7 @@ class MetricsLog:
         self.restart_clock()
 
     def _write(self, row):
-        if self._silent:
+        if not (self._file and self._board):
             return
         self._file.write(row)
         numbers = {

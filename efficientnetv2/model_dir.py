@@ -9,7 +9,6 @@
 import dataclasses
 import functools
 import pathlib
-import typing
 
 import keras
 
@@ -34,8 +33,8 @@ class Trained:
         accuracy: A line about the accuracy measured in training, or None.
     """
 
-    model: typing.Any
-    config: typing.Any
+    model: keras.Model
+    config: config_lib.Config
     class_names: tuple[str, ...]
     style: str
     description: str

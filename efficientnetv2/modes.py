@@ -1,5 +1,6 @@
 """What --mode and --what can be, and which function each of them calls."""
 
+import functools
 from typing import NamedTuple
 
 from efficientnetv2.config_types import nearest
@@ -39,7 +40,9 @@ class Mode(NamedTuple):
     folder: str | None = None
 
 
-_SEARCH = {"model": "efficientnetv2-b0", "folder": "runs/search"}
+_search = functools.partial(
+    Mode, model="efficientnetv2-b0", folder="runs/search"
+)
 MODES = {
     "train": Mode(
         "train",
@@ -69,12 +72,7 @@ MODES = {
         takes_inputs=True,
         needs_inputs=True,
     ),
-    "search": Mode(
-        "search.run",
-        "search",
-        "search for an architecture",
-        **_SEARCH,
-    ),
+    "search": _search("search.run", "search", "search for an architecture"),
     "report": Mode(
         "report",
         "draw",
@@ -106,19 +104,17 @@ SUBJECTS = {
         "draw what a recipe does to pictures",
         takes_inputs=True,
     ),
-    ("report", "search"): Mode(
+    ("report", "search"): _search(
         "search.run",
         "report",
         "draw a search's leaderboard and pictures again",
         opens_run=True,
-        **_SEARCH,
     ),
-    ("search", "scale"): Mode(
+    ("search", "scale"): _search(
         "search.scale",
         "run",
         "make a model larger",
         needs_data=False,
-        **_SEARCH,
     ),
     ("benchmark", "data"): Mode(
         "data_benchmark",

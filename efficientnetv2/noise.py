@@ -13,7 +13,6 @@ import contextvars
 import dataclasses
 import typing
 
-_SCOPE = contextvars.ContextVar("training_noise", default=None)
 _GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: spreads consecutive counters
 
 
@@ -55,6 +54,11 @@ class NoiseScope:
         # 24 bits fill a float32's significand: never rounds up to 1.
         bits = tf.cast(tf.bitwise.right_shift(bits, _u32(8)), tf.int32)
         return tf.cast(bits, tf.float32) * (2.0**-24)
+
+
+_SCOPE: contextvars.ContextVar[NoiseScope | None] = contextvars.ContextVar(
+    "training_noise", default=None
+)
 
 
 def _u32(value):

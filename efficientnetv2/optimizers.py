@@ -10,7 +10,7 @@ from efficientnetv2.replica_updates import ReplicaUpdates
 
 
 @keras.saving.register_keras_serializable("efficientnetv2")
-class RMSProp(ReplicaUpdates, keras.optimizers.Optimizer):
+class RMSProp(ReplicaUpdates):
     """RMSProp as EfficientNet was trained with.
 
     For each variable, with a mean square that starts at 1:

@@ -4,6 +4,7 @@ Source: arXiv 2104.00298, algorithm 1 and table 6.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from efficientnetv2 import config_rules, config_schema
 
@@ -53,7 +54,7 @@ def _released_size(start, end, index, count):
     return start + (end - start) * (index + 1) // count
 
 
-def run_epochs(config, *, steps_per_epoch):
+def run_epochs(config: config_schema.Config, *, steps_per_epoch: int) -> int:
     """Length of the run: train.epochs, or more for train.min_steps.
 
     Args:
@@ -77,7 +78,9 @@ def run_epochs(config, *, steps_per_epoch):
     return epochs
 
 
-def plan(config, *, epochs=None):
+def plan(
+    config: config_schema.Config, *, epochs: int | None = None
+) -> tuple[Stage, ...]:
     """Divides a run into stages.
 
     The law of the paper: size, RandAugment, mixup, CutMix and dropout grow
@@ -131,7 +134,7 @@ def plan(config, *, epochs=None):
     return tuple(make(i) for i in range(count))
 
 
-def stage_at(stages, epoch):
+def stage_at(stages: Sequence[Stage], epoch: int) -> Stage:
     """The stage of an epoch; how a resumed run finds its place.
 
     Args:

@@ -33,14 +33,15 @@ class _KerasFinder(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)  # once; the search below must not end here
         spec = importlib.util.find_spec(fullname)
-        if spec is not None:
+        if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module):
                 execute(module)
                 _register()
 
-            spec.loader.exec_module = execute_and_register
+            # Of this loader alone, and once.
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
 
 

@@ -25,7 +25,7 @@ def in_replica():
     return tf.distribute.get_replica_context() is not None
 
 
-class ReplicaUpdates:
+class ReplicaUpdates(keras.optimizers.Optimizer):
     """Mixed into a Keras optimizer, before its class.
 
     Args:

@@ -88,16 +88,16 @@ def _check_above_0(**values):
 
 
 def learning_rate(
-    initial_lr,
-    steps_per_epoch,
+    initial_lr: float,
+    steps_per_epoch: int,
     *,
-    lr_decay_type="exponential",
-    decay_factor=0.97,
-    decay_epochs=2.4,
-    total_steps=None,
-    warmup_epochs=5,
-    minimal_lr=0.0,
-):
+    lr_decay_type: str = "exponential",
+    decay_factor: float = 0.97,
+    decay_epochs: float = 2.4,
+    total_steps: int | None = None,
+    warmup_epochs: float = 5,
+    minimal_lr: float = 0.0,
+) -> WarmupDecay:
     """Makes the learning-rate schedule of a run.
 
     The decay is counted from step 0, not from the end of the warm-up; the

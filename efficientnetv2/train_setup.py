@@ -27,7 +27,7 @@ class Setup:
         has_static_sizes: Whether each stage is traced for its image size.
     """
 
-    config: typing.Any
+    config: config_lib.Config
     folder: pathlib.Path
     source: typing.Any
     strategy: typing.Any

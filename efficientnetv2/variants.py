@@ -9,7 +9,10 @@ arXiv 1911.09665 and arXiv 1911.04252.
 
 import dataclasses
 import difflib
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
@@ -158,7 +161,13 @@ def _nearest(word, names):
     return f" (nearest: {near[0]!r})" if near else ""
 
 
-def from_blocks(blocks, *, name="custom", family="v2", **settings):
+def from_blocks(
+    blocks: Sequence[str],
+    *,
+    name: str = "custom",
+    family: str = "v2",
+    **settings: Any,
+) -> Variant:
     """Makes a `Variant` of one's own from block strings.
 
     Args:
@@ -215,7 +224,7 @@ def _read(path):
         raise ValueError(f"{error} in {str(path)!r}") from None
 
 
-def lookup(name):
+def lookup(name: str | os.PathLike[str] | Sequence[str]) -> Variant:
     """Finds a variant.
 
     Args:
@@ -234,7 +243,7 @@ def lookup(name):
     if name in VARIANTS:
         return VARIANTS[name]
     if str(name).endswith((".yaml", ".yml")):
-        return _read(pathlib.Path(name))
+        return _read(pathlib.Path(str(name)))
     if ";" in str(name) or str(name).count("_") >= 5:
         return from_blocks(str(name).rstrip(";").split(";"))
     raise ValueError(

@@ -1,13 +1,17 @@
 """The public door to the models: names in, Keras models out."""
 
 import dataclasses
+import os
 import typing
+from collections.abc import Mapping, Sequence
+
+import keras
 
 from efficientnetv2 import config_types, variants
 from efficientnetv2 import model as model_lib
 
 
-def list_models():
+def list_models() -> list[str]:
     """Lists the names that `get_model` knows.
 
     Returns:
@@ -41,16 +45,16 @@ def _pair(item):
 
 
 def get_model(
-    name,
+    name: str | Sequence[str],
     *,
-    weights=None,
-    include_top=True,
-    num_classes=None,
-    input_channels=3,
-    with_endpoints=False,
-    include_preprocessing=False,
-    model_config=None,
-):
+    weights: str | os.PathLike[str] | None = None,
+    include_top: bool = True,
+    num_classes: int | None = None,
+    input_channels: int = 3,
+    with_endpoints: bool = False,
+    include_preprocessing: bool = False,
+    model_config: Mapping[str, object] | str | None = None,
+) -> keras.Model:
     """Builds a model, with weights if asked.
 
     Args:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 
 from absl import flags
 
@@ -60,7 +61,10 @@ def _help():
 
 def _parse(argv):
     values = flags.FlagValues()
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer}
+    kinds: dict[type, Callable[..., object]] = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+    }
     for name, default, _, _ in _FLAGS:
         define = kinds.get(type(default), flags.DEFINE_string)
         define(name, default, "", flag_values=values)

@@ -36,11 +36,13 @@ class Loaded:
         run: Function from a batch to a list of arrays.
         prepare: Function from float32 images to the type that `run` takes.
         image_size: The only one that it takes, pixels, or None.
+        keeps: What must live as long as `run`.
     """
 
     run: typing.Callable
     prepare: typing.Callable = np.asarray
     image_size: int | None = None
+    keeps: object = None
 
 
 def _signature(path, name):
@@ -57,8 +59,7 @@ def _signature(path, name):
         return [answer.get("probabilities", answer[first]).numpy()]
 
     # The functions do not keep the variables alive.
-    run.keeps = loaded
-    return Loaded(run)
+    return Loaded(run, keeps=loaded)
 
 
 def _module(path, _):

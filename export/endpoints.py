@@ -12,11 +12,11 @@ def endpoints(model):
         each stride, and of the last one.
     """
     # Layers of a block share the start of their names, 'block2a_'.
-    blocks = {}
+    by_name = {}
     for layer in model.layers:
         if layer.name.startswith("block"):
-            blocks.setdefault(layer.name.partition("_")[0], []).append(layer)
-    blocks = list(blocks.values())
+            by_name.setdefault(layer.name.partition("_")[0], []).append(layer)
+    blocks = list(by_name.values())
     strided = [
         any(max(getattr(layer, "strides", (1,))) > 1 for layer in block)
         for block in blocks

@@ -4,10 +4,16 @@ import dataclasses
 import importlib
 import os
 import pathlib
+import typing
+from collections.abc import Callable, Sequence
 
+from efficientnetv2.architecture import Architecture
 from efficientnetv2.config_types import nearest
 
-from . import staging
+from . import artefact, staging
+
+if typing.TYPE_CHECKING:
+    from efficientnetv2 import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Request:
             0..255; False: normalised images.
     """
 
-    trained: object
+    trained: "model_dir.Trained"
     files: list | None = None
     include_preprocessing: bool = True
 
@@ -40,7 +46,7 @@ class Format:
     """
 
     what: str
-    write: object
+    write: Callable[[Request, str], list[artefact.Artefact]]
     module: str | None = None
     channels_first: bool = False
 
@@ -135,7 +141,7 @@ FORMATS = {
 }
 
 
-def parse(text):
+def parse(text: str | None) -> list[str]:
     """Reads the value of --format.
 
     Args:
@@ -162,7 +168,7 @@ def parse(text):
     return list(dict.fromkeys(names))
 
 
-def check(formats, architecture):
+def check(formats: Sequence[str], architecture: Architecture) -> None:
     """Refuses formats that cannot be written, before any work is done.
 
     Args:
@@ -194,7 +200,14 @@ def _write(request, formats, folder, say):
     return artefacts
 
 
-def export(request, path, formats, *, overwrite=False, say=print):
+def export(
+    request: Request,
+    path: str | os.PathLike[str],
+    formats: Sequence[str],
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], object] = print,
+) -> list:
     """Writes a model in one or several formats, verified.
 
     Args:

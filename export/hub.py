@@ -5,7 +5,10 @@ for images: RGB in [0, 1] of any size goes in, normalisation is inside, and
 `variables`, `trainable_variables` and `regularization_losses` can be reached.
 """
 
+import os
 import tarfile
+import typing
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -47,7 +50,14 @@ def _momentum(model):
     return float(layers[0]) if layers else 0.99
 
 
-def build_module(model, kind, *, style, weight_decay, weight_decay_exclude):
+def build_module(
+    model: keras.Model,
+    kind: str,
+    *,
+    style: str,
+    weight_decay: float,
+    weight_decay_exclude: str,
+) -> tf.Module:
     """Makes the object that `tf.saved_model.save` writes.
 
     Args:
@@ -105,14 +115,14 @@ def build_module(model, kind, *, style, weight_decay, weight_decay_exclude):
 
 
 def write(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike[str],
     *,
-    kind="feature_vector",
-    style=None,
-    weight_decay=0.0,
-    weight_decay_exclude=".*(bias|gamma|beta).*",
-):
+    kind: str = "feature_vector",
+    style: str | None = None,
+    weight_decay: float = 0.0,
+    weight_decay_exclude: str = ".*(bias|gamma|beta).*",
+) -> list[artefact.Artefact]:
     """Writes a module's folder; arguments as `export`.
 
     Returns:
@@ -140,15 +150,15 @@ def write(
 
 
 def export(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike[str],
     *,
-    overwrite=False,
-    verify=True,
-    image_size=None,
-    files=None,
-    **settings,
-):
+    overwrite: bool = False,
+    verify: bool = True,
+    image_size: int | None = None,
+    files: Sequence[bytes] | None = None,
+    **settings: typing.Any,
+) -> str:
     """Writes a TF-Hub module.
 
     Args:
@@ -184,7 +194,9 @@ def export(
     )
 
 
-def pack(folder, archive):
+def pack(
+    folder: str | os.PathLike[str], archive: str | os.PathLike[str]
+) -> None:
     """Packs a module as the .tar.gz that hubs serve.
 
     Args:

@@ -1,9 +1,21 @@
 """The .keras format, in layers that Keras itself has."""
 
+import os
+import typing
+from collections.abc import Sequence
+
+import keras
+
 from . import artefact, inputs, publish, stock
 
 
-def write(model, path, *, style=None, include_preprocessing=True):
+def write(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    style: str | None = None,
+    include_preprocessing: bool = True,
+) -> list[artefact.Artefact]:
     """Writes a .keras file; arguments as `export`.
 
     Returns:
@@ -17,15 +29,15 @@ def write(model, path, *, style=None, include_preprocessing=True):
 
 
 def export(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike[str],
     *,
-    overwrite=False,
-    verify=True,
-    image_size=None,
-    files=None,
-    **settings,
-):
+    overwrite: bool = False,
+    verify: bool = True,
+    image_size: int | None = None,
+    files: Sequence[bytes] | None = None,
+    **settings: typing.Any,
+) -> str:
     """Writes a .keras file that loads and trains without this package.
 
     Args:

@@ -2,10 +2,14 @@
 
 import contextlib
 import importlib.util
+import os
 import pathlib
 import tempfile
+import typing
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,7 +22,7 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8")
 CALIBRATION = 32
 
 
-def check_installed():
+def check_installed() -> None:
     """Raises ValueError where nothing can run what is written."""
     if not importlib.util.find_spec("ai_edge_litert"):
         raise ValueError(
@@ -28,7 +32,13 @@ def check_installed():
 
 
 @contextlib.contextmanager
-def prepared(model, *, image_size, style, include_preprocessing=True):
+def prepared(
+    model: keras.Model,
+    *,
+    image_size: int,
+    style: str,
+    include_preprocessing: bool = True,
+) -> Iterator[str]:
     """Gives a SavedModel for `convert`, in a folder that goes away.
 
     Args:
@@ -54,7 +64,13 @@ def prepared(model, *, image_size, style, include_preprocessing=True):
         yield folder
 
 
-def convert(folder, precision, *, calibration=None, integer_input="int8"):
+def convert(
+    folder: str | os.PathLike[str],
+    precision: str,
+    *,
+    calibration: np.ndarray | None = None,
+    integer_input: str = "int8",
+) -> bytes:
     """Converts what `prepared` gave.
 
     Args:
@@ -66,6 +82,9 @@ def convert(folder, precision, *, calibration=None, integer_input="int8"):
 
     Returns:
         The file's bytes.
+
+    Raises:
+        ValueError: for int8 without calibration.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(
         folder, signature_keys=["serving_default"]
@@ -75,6 +94,10 @@ def convert(folder, precision, *, calibration=None, integer_input="int8"):
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
+        if calibration is None:
+            raise ValueError(
+                "calibration must be given for int8. Received: None"
+            )
         converter.representative_dataset = lambda: (
             {"image": row[np.newaxis]} for row in calibration
         )
@@ -100,7 +123,7 @@ def _pixels(raw):
     return pixels
 
 
-def check_precision(precision, files):
+def check_precision(precision: str, files: Sequence[bytes] | None) -> None:
     """Raises ValueError for an unknown precision, or int8 without pictures."""
     if precision not in PRECISIONS:
         raise ValueError(
@@ -115,14 +138,14 @@ def check_precision(precision, files):
 
 
 def write(
-    model,
-    paths,
+    model: keras.Model,
+    paths: Mapping[str, str | os.PathLike[str]],
     *,
-    files=None,
-    image_size=None,
-    style=None,
-    include_preprocessing=True,
-):
+    files: Sequence[bytes] | None = None,
+    image_size: int | None = None,
+    style: str | None = None,
+    include_preprocessing: bool = True,
+) -> list[artefact.Artefact]:
     """Writes one file or several.
 
     Args:
@@ -175,15 +198,15 @@ def write(
 
 
 def export(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike[str],
     *,
-    precision="float32",
-    files=None,
-    overwrite=False,
-    verify=True,
-    **settings,
-):
+    precision: str = "float32",
+    files: Sequence[bytes] | None = None,
+    overwrite: bool = False,
+    verify: bool = True,
+    **settings: typing.Any,
+) -> str:
     """Writes a TFLite file.
 
     Input `image`, [batch, size, size, 3]: float32, or of int8 uint8 with the

@@ -2,8 +2,12 @@
 
 import importlib.util
 import json
+import os
+import typing
 import warnings
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from . import artefact, fold, inputs, publish
@@ -11,7 +15,7 @@ from . import artefact, fold, inputs, publish
 _NEEDS = ("tf2onnx", "onnx", "onnxruntime")
 
 
-def check_installed():
+def check_installed() -> None:
     """Raises ValueError where the packages of the extra are missing."""
     missing = [name for name in _NEEDS if not importlib.util.find_spec(name)]
     if missing:
@@ -44,8 +48,13 @@ def _finish(path, class_names):
 
 
 def write(
-    model, path, *, style=None, include_preprocessing=True, class_names=None
-):
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    style: str | None = None,
+    include_preprocessing: bool = True,
+    class_names: Sequence[str] | None = None,
+) -> list[artefact.Artefact]:
     """Writes an .onnx file; arguments as `export`.
 
     Returns:
@@ -65,15 +74,15 @@ def write(
 
 
 def export(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike[str],
     *,
-    overwrite=False,
-    verify=True,
-    image_size=None,
-    files=None,
-    **settings,
-):
+    overwrite: bool = False,
+    verify: bool = True,
+    image_size: int | None = None,
+    files: Sequence[bytes] | None = None,
+    **settings: typing.Any,
+) -> str:
     """Writes an ONNX file for inference.
 
     Input `image`, float32 [batch, height, width, 3] of any size; output

@@ -15,12 +15,19 @@ A file that is no picture gets probabilities of 0, the index -1 and the class
 `serving.BROKEN`; the other rows of the batch are not touched.
 """
 
+import os
+import typing
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 from . import artefact, fold, inputs, publish, serving
 
 
-def check_names(model, class_names):
+def check_names(
+    model: keras.Model, class_names: Sequence[str] | None
+) -> list[str]:
     """Returns a name for each logit of a model.
 
     Args:
@@ -44,15 +51,15 @@ def check_names(model, class_names):
 
 
 def write(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike[str],
     *,
-    class_names=None,
-    image_size=None,
-    style=None,
-    loss_type="softmax",
-    top_k=5,
-):
+    class_names: Sequence[str] | None = None,
+    image_size: int | None = None,
+    style: str | None = None,
+    loss_type: str = "softmax",
+    top_k: int = 5,
+) -> list[artefact.Artefact]:
     """Writes a SavedModel's folder; arguments as `export`.
 
     Returns:
@@ -88,8 +95,14 @@ def write(
 
 
 def export(
-    model, path, *, overwrite=False, verify=True, files=None, **settings
-):
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    verify: bool = True,
+    files: Sequence[bytes] | None = None,
+    **settings: typing.Any,
+) -> str:
     """Writes a SavedModel for serving, batch normalisation folded.
 
     Args:

@@ -1,7 +1,6 @@
 """Compares exported models with the trained one, in processes of their own."""
 
 import dataclasses
-import itertools
 import json
 import pathlib
 import subprocess
@@ -146,18 +145,17 @@ def _run(artefacts, expected, folder):
         reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
         raise VerificationError(f"{names} cannot be run: {reason}")
     with np.load(paths["outputs"]) as file:
-        outputs = [
-            [
-                file[f"{index}.{number}"]
-                for number in itertools.takewhile(
-                    lambda n, i=index: f"{i}.{n}" in file.files,
-                    itertools.count(),
-                )
-            ]
-            for index in range(len(artefacts))
-        ]
+        outputs = [_outputs_of(file, index) for index in range(len(jobs))]
     times = json.loads((folder / "times.json").read_text(encoding="utf-8"))
     return zip(artefacts, outputs, times, strict=True)
+
+
+def _outputs_of(file, index):
+    """The outputs `<index>.0`, `<index>.1`, ... of an npz file, a list."""
+    outputs = []
+    while (name := f"{index}.{len(outputs)}") in file.files:
+        outputs.append(file[name])
+    return outputs
 
 
 def _judge(artefact, found, wanted, *, size, times):

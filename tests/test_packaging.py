@@ -189,6 +189,7 @@ def test_ci_runs_exactly_make_test():
         ).stdout
         assert "ruff check ." in planned
         assert "ruff format --check ." in planned
+        assert "bin/mypy" in planned
         assert "-m pytest" in planned
 
 

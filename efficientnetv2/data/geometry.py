@@ -119,7 +119,7 @@ def _rotation(degrees, height, width):
     return cos, -sin, x_offset, sin, cos, y_offset
 
 
-def rotate(image, degrees):
+def rotate(image: tf.Tensor, degrees: float | tf.Tensor) -> tf.Tensor:
     """Turns the image about its centre.
 
     Args:
@@ -132,7 +132,7 @@ def rotate(image, degrees):
     return _sample(image, _rotation, degrees)
 
 
-def shear_x(image, level):
+def shear_x(image: tf.Tensor, level: float | tf.Tensor) -> tf.Tensor:
     """Moves each row sideways by `level` pixels per row below the top.
 
     Args:
@@ -145,7 +145,7 @@ def shear_x(image, level):
     return _sample(image, lambda k, h, w: (1.0, k, 0.0, 0.0, 1.0, 0.0), level)
 
 
-def shear_y(image, level):
+def shear_y(image: tf.Tensor, level: float | tf.Tensor) -> tf.Tensor:
     """Moves each column by `level` pixels per column right of the left edge.
 
     Args:
@@ -181,7 +181,7 @@ def _translate(image, pixels, axis):
     return tf.where(inside, shown, tf.constant(FILL, tf.uint8))
 
 
-def translate_x(image, pixels):
+def translate_x(image: tf.Tensor, pixels: float | tf.Tensor) -> tf.Tensor:
     """Moves the image sideways.
 
     Args:
@@ -194,7 +194,7 @@ def translate_x(image, pixels):
     return _translate(image, pixels, 1)
 
 
-def translate_y(image, pixels):
+def translate_y(image: tf.Tensor, pixels: float | tf.Tensor) -> tf.Tensor:
     """Moves the image up or down.
 
     Args:
@@ -207,7 +207,13 @@ def translate_y(image, pixels):
     return _translate(image, pixels, 0)
 
 
-def cutout_at(image, pad_size, *, row, column):
+def cutout_at(
+    image: tf.Tensor,
+    pad_size: int | tf.Tensor,
+    *,
+    row: int | tf.Tensor,
+    column: int | tf.Tensor,
+) -> tf.Tensor:
     """Fills the square of side 2 * pad_size about a pixel with 128.
 
     Args:
@@ -228,7 +234,9 @@ def cutout_at(image, pad_size, *, row, column):
     return tf.where(inside[..., None], tf.constant(FILL, tf.uint8), image)
 
 
-def cutout(image, pad_size, *, seed):
+def cutout(
+    image: tf.Tensor, pad_size: int | tf.Tensor, *, seed: tf.Tensor
+) -> tf.Tensor:
     """Fills a square at a random place (arXiv 1708.04552) with 128.
 
     Args:

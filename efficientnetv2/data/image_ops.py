@@ -57,7 +57,7 @@ def _blend(degenerate, image, factor):
     return tf.cast(mixed, tf.uint8)
 
 
-def invert(image):
+def invert(image: tf.Tensor) -> tf.Tensor:
     """255 minus each value.
 
     Args:
@@ -69,7 +69,7 @@ def invert(image):
     return 255 - image
 
 
-def posterize(image, bits):
+def posterize(image: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
     """Keeps the highest bits of each value.
 
     Args:
@@ -86,7 +86,7 @@ def posterize(image, bits):
     return tf.bitwise.bitwise_and(image, mask)
 
 
-def solarize(image, threshold):
+def solarize(image: tf.Tensor, threshold: int | tf.Tensor) -> tf.Tensor:
     """Inverts the values at or above a threshold.
 
     Args:
@@ -100,7 +100,12 @@ def solarize(image, threshold):
     return tf.where(below, image, 255 - image)
 
 
-def solarize_add(image, addition, *, threshold=128):
+def solarize_add(
+    image: tf.Tensor,
+    addition: int | tf.Tensor,
+    *,
+    threshold: int | tf.Tensor = 128,
+) -> tf.Tensor:
     """Adds to the values below a threshold, clipped to 0..255.
 
     Args:
@@ -125,7 +130,7 @@ def _gray(image):
     return tf.floor(luma * (255.5 / 255.0 / 10000.0))
 
 
-def color(image, factor):
+def color(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Blends with the gray image.
 
     Args:
@@ -138,7 +143,7 @@ def color(image, factor):
     return _blend(_gray(image), image, factor)
 
 
-def contrast(image, factor):
+def contrast(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Blends with one gray value.
 
     The released operation takes the mean count of a 256-bin histogram, that
@@ -157,7 +162,7 @@ def contrast(image, factor):
     return _blend(mean, image, factor)
 
 
-def brightness(image, factor):
+def brightness(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Blends with black.
 
     Args:
@@ -170,7 +175,7 @@ def brightness(image, factor):
     return _blend(tf.zeros([], tf.uint8), image, factor)
 
 
-def sharpness(image, factor):
+def sharpness(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Blends with a smoothed image; the border stays as it is.
 
     Args:

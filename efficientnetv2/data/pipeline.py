@@ -126,7 +126,9 @@ def train_batches(
         examples = reading.read(source, places, locate, num_threads=num_threads)
         # Only decoding may fail: what goes wrong behind it is no broken file.
         examples = examples.map(
-            lambda *parts: example.decode(*parts, epoch),
+            lambda payload, index, offset: example.decode(
+                payload, index, offset, epoch
+            ),
             num_parallel_calls=calls,
         ).ignore_errors()
         examples = examples.map(example.augment, num_parallel_calls=calls)

@@ -24,8 +24,8 @@ from efficientnetv2.data import decoding, seeds
 
 CROP_PADDING = 32
 _WHOLE_FROM_SIZE = 320
-_MEAN = np.float32([0.485 * 255, 0.456 * 255, 0.406 * 255])
-_DEVIATION = np.float32([0.229 * 255, 0.224 * 255, 0.225 * 255])
+_MEAN = np.array([0.485 * 255, 0.456 * 255, 0.406 * 255], np.float32)
+_DEVIATION = np.array([0.229 * 255, 0.224 * 255, 0.225 * 255], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _check(style, image_size):
         )
 
 
-def normalize(images, style="v2"):
+def normalize(images: tf.Tensor, style: str = "v2") -> tf.Tensor:
     """Maps pixel values to the range that the models of a style take.
 
     Args:
@@ -85,7 +85,9 @@ def normalize(images, style="v2"):
     return (images - 128.0) / 128.0
 
 
-def resize(image, image_size, style="v2"):
+def resize(
+    image: tf.Tensor, image_size: int | tf.Tensor, style: str = "v2"
+) -> tf.Tensor:
     """Stretches a picture to a square, as a style does.
 
     Args:
@@ -116,7 +118,14 @@ def _center_window(shape, image_size, style):
     return tf.stack([rest[0] // 2, rest[1] // 2, side, side])
 
 
-def random_window(shape, image_size, *, seed, style="v2", min_area=None):
+def random_window(
+    shape: tf.Tensor,
+    image_size: int,
+    *,
+    seed: tf.Tensor,
+    style: str = "v2",
+    min_area: float | None = None,
+) -> tf.Tensor:
     """Draws the part of a picture that a training image shows.
 
     Args:
@@ -171,7 +180,9 @@ def _pixels(image, choose_window):
     return decoding.slice_window(image, choose_window)
 
 
-def stretch_for_training(window, image_size, *, flip, style="v2"):
+def stretch_for_training(
+    window: tf.Tensor, image_size: int, *, flip: tf.Tensor, style: str = "v2"
+) -> tf.Tensor:
     """Stretches a window to a square and may flip it.
 
     Args:
@@ -192,14 +203,11 @@ def stretch_for_training(window, image_size, *, flip, style="v2"):
 
 
 def _evaluation_image(image, image_size, style):
+    def center(shape):
+        return _center_window(shape, image_size, style)
+
     crops = style == "v1" or (style == "v2" and image_size < _WHOLE_FROM_SIZE)
-    window = None
-    if crops:
-
-        def window(shape):
-            return _center_window(shape, image_size, style)
-
-    pixels = _pixels(image, window)
+    pixels = _pixels(image, center if crops else None)
     if style == "ft":
         # The released code normalises first; the last bit tells.
         return resize(normalize(pixels, style), image_size, style)
@@ -207,8 +215,13 @@ def _evaluation_image(image, image_size, style):
 
 
 def preprocess_image(
-    image, image_size, *, is_training=False, style="v2", seed=None
-):
+    image: tf.Tensor,
+    image_size: int,
+    *,
+    is_training: bool = False,
+    style: str = "v2",
+    seed: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Turns one picture into a model's input.
 
     Args:

@@ -46,7 +46,7 @@ def _per_channel(values, width):
     return tf.tile(values, [width])
 
 
-def autocontrast(image):
+def autocontrast(image: tf.Tensor) -> tf.Tensor:
     """Stretches each channel to the whole range.
 
     Args:
@@ -96,7 +96,7 @@ def _table(counts):
     return tf.cast(table, tf.uint8)
 
 
-def equalize(image):
+def equalize(image: tf.Tensor) -> tf.Tensor:
     """Spreads the values of each channel evenly, as Pillow does.
 
     Args:

@@ -5,8 +5,8 @@ from PIL import Image
 
 # From cold to hot: dark violet, red, orange, light yellow.
 _PLACES = (0.0, 0.35, 0.7, 1.0)
-_COLOURS = np.float32(
-    [[60, 15, 110], [190, 45, 80], [250, 140, 20], [255, 250, 170]]
+_COLOURS = np.array(
+    [[60, 15, 110], [190, 45, 80], [250, 140, 20], [255, 250, 170]], np.float32
 )
 _STRENGTH = 0.75  # of the colour where it is hottest
 

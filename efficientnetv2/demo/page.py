@@ -85,7 +85,7 @@ def build(classifier, *, title):
         bars = gradio.Label(label="Classes", elem_id="classes")
         # Gradio would open the file, and answer a broken one with a traceback;
         # whether it is a picture is for the model to say.
-        picture.preprocess = _path
+        picture.preprocess = _path  # type: ignore[method-assign]
         given = [picture.input, picture.clear]
         gradio.on(given, classify, picture, [answer, bars, heat_map])
         bars.select(choose, answer, heat_map)

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import typing
 
 from efficientnetv2.search import results, samplers, shared_file
 
@@ -115,7 +116,7 @@ def _optunas(study):
     def target(trial):
         return trial.user_attrs[samplers.REWARD]
 
-    chosen = {"target_name": "reward"}
+    chosen: dict[str, typing.Any] = {"target_name": "reward"}
     if len(study.directions) > 1:
         chosen["target"] = target
     yield HISTORY, lambda: plots.plot_optimization_history(study, **chosen)

@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 from efficientnetv2 import block_spec, scaling
+from efficientnetv2.architecture import Architecture
 from efficientnetv2.search import size as size_lib
 
 MBCONV, FUSED = "mbconv", "fused"
@@ -35,21 +36,30 @@ class Choice(NamedTuple):
     layers: int
 
 
+class Options(NamedTuple):
+    """For each field of `Choice` the values that it may have, in order."""
+
+    op: tuple[str, ...]
+    kernel: tuple[int, ...]
+    expansion: tuple[int, ...]
+    layers: tuple[int, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Space:
     """All models that may be tried.
 
     Args:
         backbone: An `Architecture`; gives channels, strides and all else.
-        options: A `Choice` of tuples, the values that each gene may have.
+        options: The values that each gene may have.
         image_size: Side of the pictures of multiply-adds, pixels.
         num_classes: Classes of the models that are counted.
         max_parameters: Largest number of trainable parameters.
         max_multiply_adds: Largest number of multiply-adds.
     """
 
-    backbone: object
-    options: Choice
+    backbone: Architecture
+    options: Options
     image_size: int
     num_classes: int
     max_parameters: float = math.inf
@@ -171,6 +181,7 @@ class Space:
         Stage by stage only what nothing beats in both figures is kept, so
         that the answer is exact.
         """
+        front: list[tuple[tuple[Choice, ...], size_lib.Size]]
         front = [((), self._ends)]
         for sizes in self._sizes:
             grown = [

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from efficientnetv2.config_types import nearest
-from efficientnetv2.search.space import FUSED, MBCONV, Choice, Space
+from efficientnetv2.search.space import FUSED, MBCONV, Options, Space
 
 _MILLION, _BILLION = 1e6, 1e9
 
@@ -36,7 +36,7 @@ def _options(settings):
         raise ValueError(
             f"search.kernels must be odd. Received: {settings.kernels!r}"
         )
-    options = Choice(
+    options = Options(
         ops,
         kernels,
         _numbers("expansions", settings.expansions),

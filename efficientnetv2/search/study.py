@@ -8,6 +8,7 @@ import warnings
 
 import optuna
 import yaml
+from optuna.storages import journal
 
 from efficientnetv2 import config_schema
 from efficientnetv2.search import samplers
@@ -120,7 +121,7 @@ def _storage(settings, model_dir):
     if settings.storage and _is_journal(settings.storage):
         pathlib.Path(settings.storage).parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(
-            optuna.storages.journal.JournalFileBackend(settings.storage)
+            journal.JournalFileBackend(settings.storage)
         )
     import sqlalchemy
 

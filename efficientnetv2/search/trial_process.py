@@ -36,12 +36,13 @@ def _one_line(error):
 def _end_with_parent():
     """Ends this process with its parent, however that ends."""
     parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
-    def wait():
-        parent.join()
-        os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+def _end_after(process):
+    process.join()
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -7,13 +7,18 @@ the rules for names, `fitting` compares before anything is assigned.
 
 import dataclasses
 import logging
+import os
 import pathlib
+import typing
 
 from efficientnetv2.weights import detect, fitting, keras_h5, local, names
 from efficientnetv2.weights.addresses import KINDS, PUBLISHED, Published, lookup
 from efficientnetv2.weights.fitting import Report
 from efficientnetv2.weights.published import class_names, fetch
 from efficientnetv2.weights.source import WeightsError
+
+if typing.TYPE_CHECKING:
+    import keras
 
 __all__ = [
     "KINDS",
@@ -31,7 +36,14 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 
-def load(model, path, *, adapt=False, strict=True, moving_average=True):
+def load(
+    model: "keras.Model",
+    path: str | os.PathLike[str],
+    *,
+    adapt: bool = False,
+    strict: bool = True,
+    moving_average: bool = True,
+) -> Report:
     """Loads weights into a model; on an error the model stays as it was.
 
     The file's content decides how it is read: a TensorFlow checkpoint of the
@@ -81,7 +93,7 @@ def load(model, path, *, adapt=False, strict=True, moving_average=True):
     return report
 
 
-def save(model, path):
+def save(model: "keras.Model", path: str | os.PathLike[str]) -> str:
     """Writes a model's weights in keras.applications' layout.
 
     `keras.applications.EfficientNetV2B0(weights=None).load_weights(path)`

@@ -104,7 +104,7 @@ def nearest(kind):
     return f" (nearest: {near[0]!r})" if near else ""
 
 
-def lookup(name, kind):
+def lookup(name: str, kind: str) -> Published:
     """Finds the published file of a variant.
 
     Args:

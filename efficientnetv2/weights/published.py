@@ -19,13 +19,13 @@ _BLOCK = 1 << 20  # bytes
 _TIMEOUT_SECONDS = 30
 
 
-def cache_folder():
+def cache_folder() -> pathlib.Path:
     """The folder where keras.applications keeps its weights, too."""
     home = os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras"
     return pathlib.Path(home) / "models"
 
 
-def fetch(name, kind):
+def fetch(name: str, kind: str) -> str:
     """Gives the published weights of a variant as a local file.
 
     Args:
@@ -89,17 +89,18 @@ def _download(address, file, target):
         if length is not None and file.tell() != length:
             raise OSError(f"it ended after {file.tell()} of {length} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        plain = isinstance(error, urllib.error.URLError) and not isinstance(
+        reason = error
+        if isinstance(error, urllib.error.URLError) and not isinstance(
             error, urllib.error.HTTPError
-        )
-        reason = error.reason if plain else error
+        ):
+            reason = error.reason
         raise WeightsError(
             f"cannot fetch {address} ({reason}); without network, put the "
             f"file at {str(target)!r}"
         ) from None
 
 
-def class_names(num_classes):
+def class_names(num_classes: int) -> tuple[str, ...] | None:
     """Names of the classes that published weights know.
 
     Args:

@@ -5,6 +5,7 @@ import difflib
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2.config_schema import DataConfig
 from efficientnetv2.data import shapes
 from efficientnetv2.data.sources import (
     cached,
@@ -90,7 +91,7 @@ def _open(data, split):
     )
 
 
-def open_source(data, split):
+def open_source(data: DataConfig, split: str) -> Source:
     """Opens a split of a data set.
 
     Args:
@@ -108,7 +109,7 @@ def open_source(data, split):
     return cached.wrap(_open(data, split), data.cache)
 
 
-def check_disjoint(training, evaluation):
+def check_disjoint(training: Source, evaluation: Source) -> None:
     """Checks that no example is both trained and evaluated on.
 
     Args:

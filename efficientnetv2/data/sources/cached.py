@@ -127,8 +127,9 @@ class Disk:
             with open(f"{path}.tmp", "wb") as file:
                 file.write(bytes(size))
             os.replace(f"{path}.tmp", path)
-        mode = "r+" if self._writes else "r"
-        return np.memmap(path, np.int64, mode, shape=shape)
+        return np.memmap(
+            path, np.int64, "r+" if self._writes else "r", shape=shape
+        )
 
     def get(self, number):
         """The payload of an example, or None."""
