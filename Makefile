@@ -1,6 +1,7 @@
 # make train   installs into .venv, trains on the embedded data set, evaluates
 #              and predicts; again: goes on, or says that the run is finished
 # make test    installs the test extras, runs ruff, mypy and all tests, as CI does
+# make docs    builds the guides and the API reference as a site in site/
 # make parity  compares image ops and group normalisation with tensorflow-addons
 #              itself, in an environment of its own; needs Python 3.10 or 3.11
 # make clean   removes the environments and what building leaves; runs/ stays
@@ -20,11 +21,11 @@ ADDONS = .venv-addons
 BIN = $(ENV)/bin
 MODEL = efficientnetv2-b0
 
-.PHONY: help train test parity clean
+.PHONY: help train test docs parity clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p' Makefile | head -7
 
 train: $(ENV)/.for-train
 	$(BIN)/python main.py --mode=train --model_name=$(MODEL)
@@ -41,13 +42,17 @@ test: $(ENV)/.for-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
+docs: $(ENV)/.for-docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 parity: export TF_CPP_MIN_LOG_LEVEL = 3
 parity: $(ENV)/.for-test $(ADDONS)/.made
 	@$(ADDONS)/bin/python tests/addons_figures.py $(ADDONS)/figures.npz
 	@$(BIN)/python tests/addons_parity.py $(ADDONS)/figures.npz
 
 clean:
-	rm -rf $(ENV) $(ADDONS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENV) $(ADDONS) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # A stamp stands for a complete environment, so that an interrupted
 # installation is made anew and a finished one only after setup.py changes.
@@ -62,7 +67,8 @@ $(ENV)/.made:
 
 $(ENV)/.for-train: EXTRA = report
 $(ENV)/.for-test: EXTRA = test
-$(ENV)/.for-train $(ENV)/.for-test: $(ENV)/.made setup.py
+$(ENV)/.for-docs: EXTRA = docs
+$(ENV)/.for-train $(ENV)/.for-test $(ENV)/.for-docs: $(ENV)/.made setup.py
 	@echo "Installing efficientnetv2[$(EXTRA)]; TensorFlow alone is 600 MB," \
 	"so this takes a minute or more"
 	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'

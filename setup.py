@@ -40,6 +40,14 @@ EXTRAS = {
     "tflite": ["ai-edge-litert>=2.0,<3"],
     "serve": ["litserve>=0.2.19,<0.3"],
     "demo": ["gradio>=6.0,<7", "pillow>=10,<14"],
+    # ruff lays out the signatures.
+    "docs": [
+        "mkdocs>=1.6,<2",
+        "mkdocstrings[python]>=1.0,<2",
+        "pymdown-extensions>=10,<12",
+        "pygments>=2.18,<3",
+        "ruff>=0.9,<1",
+    ],
 }
 EXTRAS["test"] = [
     "hypothesis>=6.100,<7",
@@ -49,11 +57,11 @@ EXTRAS["test"] = [
     "nbclient>=0.10,<1",
     "pillow>=10,<14",
     "pytest>=8.0,<10",
-    "ruff>=0.9,<1",
     "selenium>=4.20,<5",  # drives the browser that looks at the demo
     "setuptools>=77,<81",  # builds the wheel that the tests look into
     *EXTRAS["datasets"],
     *EXTRAS["demo"],
+    *EXTRAS["docs"],
     *EXTRAS["hub"],
     *EXTRAS["onnx"],
     *EXTRAS["report"],

@@ -199,6 +199,6 @@ def main(argv: list[str]) -> int:
         argv: The program's name, flags and pictures.
 
     Returns:
-        The exit code: 0; 1 after an error; 130 after ctrl-C; or the mode's.
+        The exit code, 0; 1 after an error; 130 after ctrl-C; or the mode's.
     """
     return entry_point.run(_run, argv)

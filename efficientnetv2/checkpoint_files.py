@@ -18,6 +18,7 @@ import numpy as np
 from efficientnetv2 import storage
 
 BEST = "best.npz"
+"""Name of the best checkpoint by evaluation, apart from those counted."""
 _FORMAT = 1
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"ckpt-(\d{10,})\.npz")
@@ -167,7 +168,7 @@ def latest(
 
 def mark_best(
     folder: str | os.PathLike[str], path: str | os.PathLike[str]
-) -> None:
+) -> str:
     """Keeps a checkpoint as the best one, apart from those that are counted.
 
     Args:
@@ -195,7 +196,7 @@ def save_best(
     folder: str | os.PathLike[str],
     arrays: Mapping[str, np.ndarray],
     meta: Mapping[str, Any],
-) -> None:
+) -> str:
     """Writes a checkpoint as the best one; for one that may be gone by now.
 
     Args:

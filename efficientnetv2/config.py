@@ -189,9 +189,10 @@ def difference(old: Config, new: Config) -> list[str]:
         new: The `Config` it is to go on with.
 
     Returns:
-        A list of lines such as 'train.epochs: 350 -> 10'. Evaluation, how
-        often something is written, and the like may change and are left out;
-        of another model its name says all.
+        A list of lines, of a key, its old value and its new one,
+        'train.epochs: 350 -> 10'. Evaluation, how often something is written,
+        and the like may change and are left out; of another model its name
+        says all.
     """
     before, after = (
         {name: getattr(config, name) for name in config_schema.NAMES}

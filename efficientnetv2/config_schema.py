@@ -257,14 +257,14 @@ REQUIRED = tuple(
 NAMES = ("model_name", "dataset_cfg")
 
 
-def flatten(config):
+def flatten(config: Config) -> dict[str, typing.Any]:
     """Every setting by its dotted key.
 
     Args:
         config: A `Config`.
 
     Returns:
-        A dict such as `{'train.epochs': 350, ...}`, keys in schema order.
+        A dict from 'train.epochs' and so on to values, in schema order.
     """
     return {
         key: getattr(getattr(config, key.split(".")[0]), key.split(".")[1])

@@ -3,6 +3,7 @@
 import difflib
 import sys
 import zlib
+from typing import Any
 
 import keras
 
@@ -15,14 +16,14 @@ _PACKAGE = "efficientnetv2"
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 10_000))
 
 
-def silu(x):
+def silu(x: Any) -> Any:
     """x * sigmoid(x), whose gradient reuses the forward pass's sigmoid.
 
     Args:
         x: Float tensor of any shape.
 
     Returns:
-        A tensor like `x`. Source: arXiv 1702.03118.
+        A tensor like `x`; the source is arXiv 1702.03118.
     """
     if keras.backend.backend() != "tensorflow" or isinstance(
         x, keras.KerasTensor
@@ -168,8 +169,8 @@ class Dropout(_Noise):
         training: Without it, or False, the inputs pass unchanged.
     """
 
-    def __init__(self, rate, *, staged=True, **kwargs):
-        super().__init__(rate, **kwargs)
+    def __init__(self, rate, *, staged=True, seed=None, **kwargs):
+        super().__init__(rate, seed=seed, **kwargs)
         self.staged = staged
 
     def call(self, inputs, training=False):

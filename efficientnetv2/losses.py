@@ -1,11 +1,19 @@
 """Losses: cross entropy of each example, and L2."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
 
-def cross_entropy(labels, logits, *, label_smoothing=0.0, loss_type="softmax"):
+def cross_entropy(
+    labels: Any,
+    logits: Any,
+    *,
+    label_smoothing: float = 0.0,
+    loss_type: str = "softmax",
+) -> Any:
     """Cross entropy of each example.
 
     Per example, so that the mean over a global batch is right on any number
@@ -52,7 +60,9 @@ def cross_entropy(labels, logits, *, label_smoothing=0.0, loss_type="softmax"):
     return ops.sum(each, axis=-1)  # [batch]
 
 
-def decayed_variables(variables, exclude):
+def decayed_variables(
+    variables: Iterable[keras.Variable], exclude: str
+) -> list[keras.Variable]:
     """The variables that L2 covers: those whose path `exclude` misses.
 
     Args:
@@ -66,7 +76,7 @@ def decayed_variables(variables, exclude):
     return [v for v in variables if not pattern.match(v.path)]
 
 
-def l2(kernels):
+def l2(kernels: Iterable[Any]) -> Any:
     """Half the squared norm of the kernels together.
 
     Args:

@@ -8,6 +8,7 @@ keras.applications, so that weights map by rule. Runs on every Keras backend.
 import keras
 
 from efficientnetv2 import convolution, layers, normalization, scaling
+from efficientnetv2.architecture import Architecture
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0..1
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -230,14 +231,14 @@ def _head(builder, x, num_classes):
 
 
 def build(
-    architecture,
+    architecture: Architecture,
     *,
-    num_classes=1000,
-    include_top=True,
-    input_channels=3,
-    with_endpoints=False,
-    preprocessing=None,
-):
+    num_classes: int = 1000,
+    include_top: bool = True,
+    input_channels: int = 3,
+    with_endpoints: bool = False,
+    preprocessing: str | None = None,
+) -> keras.Model:
     """Builds the model of an architecture.
 
     Args:

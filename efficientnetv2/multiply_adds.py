@@ -16,8 +16,9 @@ def count(model, image_size):
 
     Of convolutions and dense layers, each number of a kernel once for every
     place where it is applied. That is the convention that comes nearest to
-    the published figures (see `variants`): within 0.7 % of them for V2. What is done once a value (normalisation, activations, gates) is
-    left out; it is less than 2 % of V2-S.
+    the published figures (see `variants`): within 0.7 % of them for V2. What
+    is done once a value (normalisation, activations, gates) is left out; it is
+    less than 2 % of V2-S.
 
     Args:
         model: A model of `model.build`.

@@ -8,6 +8,8 @@ the global batch. Other backends take Keras's own code.
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -16,7 +18,7 @@ _KERNEL_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @contextlib.contextmanager
-def batch_norm_momentum(value):
+def batch_norm_momentum(value: Any) -> Iterator[None]:
     """Replaces every layer's own momentum inside.
 
     So a traced function can take the momentum as an argument. It reaches the

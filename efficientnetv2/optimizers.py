@@ -2,6 +2,8 @@
 
 import difflib
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 from keras import ops
@@ -170,7 +172,9 @@ _OPTIMIZERS = {
 DECOUPLED = ("adamw", "lamb")
 
 
-def layer_factors(variables, decay):
+def layer_factors(
+    variables: Iterable[keras.Variable], decay: float
+) -> dict[str, float]:
     """Factors on the learning rate that fall from the head to the stem.
 
     The head (top convolution and classifier) has 1, the last block `decay`,
@@ -203,7 +207,14 @@ def _place(path):
     return found and found.group()
 
 
-def build(name, learning_rate, *, gclip=None, weight_decay=None, **kwargs):
+def build(
+    name: str,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    *,
+    gclip: float | None = None,
+    weight_decay: float | None = None,
+    **kwargs: Any,
+) -> keras.optimizers.Optimizer:
     """Makes the optimizer that a recipe names.
 
     Args:

@@ -114,7 +114,7 @@ def learning_rate(
         minimal_lr: Lower bound after the warm-up, >= 0.
 
     Returns:
-        A Keras `LearningRateSchedule`: step -> float32 scalar.
+        A Keras `LearningRateSchedule` from step to float32 scalar.
 
     Raises:
         ValueError: for a value out of range.

@@ -6,12 +6,13 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from . import endpoints, pictures
+from . import artefact, endpoints, pictures
 
 _CHECK = pathlib.Path(__file__).with_name("check.py")
 _CHUNK = 8  # pictures at a time
@@ -56,13 +57,20 @@ class Expected:
             a list of arrays [pictures, ...].
     """
 
-    files: list
+    files: Sequence[bytes]
     raw: np.ndarray
     normalized: np.ndarray
     outputs: dict
 
 
-def expect(model, *, image_size, style, files=None, loss_type="softmax"):
+def expect(
+    model: keras.Model,
+    *,
+    image_size: int,
+    style: str,
+    files: Sequence[bytes] | None = None,
+    loss_type: str = "softmax",
+) -> Expected:
     """Runs the trained model on pictures.
 
     Args:
@@ -190,7 +198,9 @@ def _judge(artefact, found, wanted, *, size, times):
     )
 
 
-def verify(artefacts, expected):
+def verify(
+    artefacts: Sequence[artefact.Artefact], expected: Expected
+) -> list[Row]:
     """Loads and runs artefacts in fresh processes, one for each runner.
 
     Args:
@@ -219,7 +229,7 @@ def verify(artefacts, expected):
     return [rows[artefact.name] for artefact in artefacts]
 
 
-def require(rows):
+def require(rows: Iterable[Row]) -> None:
     """Raises for the first artefact out of tolerance.
 
     Args:

@@ -159,7 +159,7 @@ def test_every_requirement_has_an_upper_bound(metadata):
 def test_the_extras_are_complete(metadata):
     extras = metadata["extras_require"]
     named = {"hub", "datasets", "search", "report", "onnx", "tflite", "serve"}
-    named |= {"demo", "test", "all"}
+    named |= {"demo", "docs", "test", "all"}
     assert set(extras) == named
     for name in named - {"all"}:
         assert set(extras[name]) <= set(extras["all"])

@@ -137,7 +137,7 @@ def random_window(
             the whole picture. `None`: the style's.
 
     Returns:
-        int32 [4]: top, left, height, width.
+        int32 [4], that is top, left, height, width.
 
     Raises:
         ValueError: on an unknown style or size.

@@ -19,6 +19,7 @@ import difflib
 from efficientnetv2.weights.source import WeightsError
 
 KINDS = ("imagenet", "imagenet21k", "imagenet21k-ft1k")
+"""What published weights were trained on."""
 
 _ORIGINAL = (
     "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet/v2/"
@@ -83,19 +84,23 @@ def _imagenet21k(name, kind):
     return Published(_ORIGINAL + file_name, file_name, _CLASSES[kind], "v2")
 
 
-PUBLISHED = {(name, "imagenet"): _imagenet(name) for name in _KERAS_MD5} | {
-    (f"efficientnetv2-{size}", kind): _imagenet21k(
-        f"efficientnetv2-{size}", kind
-    )
-    for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")
-    for kind in KINDS[1:]
+PUBLISHED = {
+    **{(name, "imagenet"): _imagenet(name) for name in _KERAS_MD5},
+    **{
+        (f"efficientnetv2-{size}", kind): _imagenet21k(
+            f"efficientnetv2-{size}", kind
+        )
+        for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")
+        for kind in KINDS[1:]
+    },
+    ("efficientnet-b8", "imagenet"): Published(
+        f"{_TIMM}tf_efficientnet_b8.ra_in1k/resolve/main/model.safetensors",
+        "tf_efficientnet_b8.ra_in1k.safetensors",
+        1000,
+        "v1",
+    ),
 }
-PUBLISHED["efficientnet-b8", "imagenet"] = Published(
-    f"{_TIMM}tf_efficientnet_b8.ra_in1k/resolve/main/model.safetensors",
-    "tf_efficientnet_b8.ra_in1k.safetensors",
-    1000,
-    "v1",
-)
+"""(name of a variant, kind) -> `Published`."""
 
 
 def nearest(kind):

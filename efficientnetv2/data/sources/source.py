@@ -52,7 +52,7 @@ class Source(abc.ABC):
             number: int64 scalar, the example's number.
 
         Returns:
-            The encoded picture, string scalar, and the label: int32 scalar
+            The encoded picture, string scalar, and the label, int32 scalar
             from 0, or float32 [classes], 1 for each label, with
             `multi_label`. Of an example whose label is not usable the picture
             is empty, so that it fails as one that is broken.
