@@ -1,9 +1,13 @@
 # make train   installs into .venv, trains on the embedded data set, evaluates
 #              and predicts; again: goes on, or says that the run is finished
 # make test    installs the test extras, runs ruff, mypy and all tests, as CI does
+# make coverage  runs the tests, or TESTS=tests/test_model.py, and says which
+#              lines of the library they do not reach
 # make docs    builds the guides and the API reference as a site in site/
 # make parity  compares image ops and group normalisation with tensorflow-addons
 #              itself, in an environment of its own; needs Python 3.10 or 3.11
+# make wheels  installs a wheel in an empty environment of each Python of
+#              PYTHONS and uses it there; minutes each
 # make clean   removes the environments and what building leaves; runs/ stays
 
 # The first of these that fits; or give one: make train PYTHON=python3.12
@@ -21,11 +25,11 @@ ADDONS = .venv-addons
 BIN = $(ENV)/bin
 MODEL = efficientnetv2-b0
 
-.PHONY: help train test docs parity clean
+.PHONY: help train test coverage docs parity wheels clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# //p' Makefile | head -7
+	@sed -n 's/^# //p' Makefile | head -11
 
 train: $(ENV)/.for-train
 	$(BIN)/python main.py --mode=train --model_name=$(MODEL)
@@ -42,6 +46,12 @@ test: $(ENV)/.for-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
+coverage: $(ENV)/.for-test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 docs: $(ENV)/.for-docs
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
@@ -51,8 +61,12 @@ parity: $(ENV)/.for-test $(ADDONS)/.made
 	@$(ADDONS)/bin/python tests/addons_figures.py $(ADDONS)/figures.npz
 	@$(BIN)/python tests/addons_parity.py $(ADDONS)/figures.npz
 
+PYTHONS ?= python3.11 python3.12 python3.13
+wheels: $(ENV)/.for-test
+	@$(BIN)/python tests/wheels.py $(PYTHONS)
+
 clean:
-	rm -rf $(ENV) $(ADDONS) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENV) $(ADDONS) build dist site *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache
 
 # A stamp stands for a complete environment, so that an interrupted
 # installation is made anew and a finished one only after setup.py changes.

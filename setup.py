@@ -50,6 +50,7 @@ EXTRAS = {
     ],
 }
 EXTRAS["test"] = [
+    "coverage>=7.10,<8",  # the first that looks into subprocesses itself
     "hypothesis>=6.100,<7",
     "ipykernel>=6.29,<8",  # with nbclient: runs the notebooks
     "jax>=0.4.35,<1",  # the model's other backend

@@ -11,6 +11,7 @@ import zipfile
 
 import pytest
 import setuptools
+import wheels
 
 import efficientnetv2
 
@@ -41,21 +42,7 @@ def metadata():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Path of a wheel built from a copy of the sources."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    without = shutil.ignore_patterns("__pycache__")
-    for name in ("efficientnetv2", "export", "hparams"):
-        shutil.copytree(ROOT / name, source / name, ignore=without)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
-    subprocess.run(
-        [*command, "--no-build-isolation", "--wheel-dir", folder, source],
-        check=True,
-    )
-    [path] = folder.glob("*.whl")
-    return path
+    return wheels.build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
