@@ -17,9 +17,10 @@ A stage of identical blocks is written as `r4_k3_s2_e4_i24_o48_c1`:
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Sequence
+
+from efficientnetv2 import spelling
 
 _REQUIRED = ("r", "k", "s", "e", "i", "o")
 _NAMES = {
@@ -113,9 +114,10 @@ def _split(token, string):
     match = re.fullmatch(r"([a-z]+)(.*)", token)
     key = match.group(1) if match else token
     if match is None or key not in _NAMES:
-        near = difflib.get_close_matches(key, [*_NAMES, "noskip"], n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
-        raise ValueError(f"unknown key {token!r} in {string!r}{hint}")
+        raise ValueError(
+            f"unknown key {token!r} in {string!r}"
+            f"{spelling.nearest(key, [*_NAMES, 'noskip'])}"
+        )
     value = match.group(2)
     pattern = _DECIMAL if key == "se" else _INTEGER
     if not pattern.fullmatch(value):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from absl import flags
 
 from efficientnetv2 import __version__, config, variants
-from efficientnetv2.config_types import nearest
+from efficientnetv2.spelling import nearest
 
 DEFAULT_MODEL = "efficientnetv2-s"
 

@@ -15,7 +15,7 @@ import yaml
 from efficientnetv2 import (
     config_layers,
     config_schema,
-    config_types,
+    spelling,
     variants,
 )
 from efficientnetv2.config_schema import Config
@@ -55,7 +55,7 @@ def _find_dataset(name):
         raise ValueError(
             f"dataset_cfg must be one of {', '.join(by_fold.values())} or a "
             f"YAML file. Received: {name!r}"
-            f"{config_types.nearest(name, by_fold.values())}"
+            f"{spelling.nearest(name, by_fold.values())}"
         )
     return known, recipes_folder() / "datasets" / f"{known}.yaml"
 

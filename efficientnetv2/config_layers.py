@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-from efficientnetv2 import config_schema, config_types
+from efficientnetv2 import config_schema, config_types, spelling
 
 # Names of the released code for what has another name here.
 _RENAMED = {
@@ -153,10 +153,10 @@ def _hint(key):
     here = {k.split(".")[1]: k for k in keys if k.startswith(f"{section}.")}
     same = {n: k for n, k in (anywhere | here).items() if n == name}
     for names in (same, here, anywhere):
-        near = config_types.closest(name, names)
+        near = spelling.closest(name, names)
         if near:
             return f" (nearest: {names[near]!r})"
-    return config_types.nearest(key, keys)
+    return spelling.nearest(key, keys)
 
 
 def settings(data, origin):

@@ -1,41 +1,13 @@
 """Brings a setting from YAML or a command line to the type of its field."""
 
-import difflib
 import math
 import types
 import typing
 
+from efficientnetv2 import spelling
+
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _WORDS = {int: "a whole number", float: "a number"}
-
-
-def closest(word, possibilities):
-    """The possibility most like a word, whatever its case.
-
-    Args:
-        word: What was received, a string.
-        possibilities: The names that exist, strings.
-
-    Returns:
-        One of them, or None where none is like it.
-    """
-    by_fold = {p.casefold(): p for p in possibilities}
-    found = difflib.get_close_matches(str(word).casefold(), by_fold, n=1)
-    return by_fold[found[0]] if found else None
-
-
-def nearest(word, possibilities):
-    """`closest` as the end of a message.
-
-    Args:
-        word: What was received, a string.
-        possibilities: The names that exist, strings.
-
-    Returns:
-        `" (nearest: 'x')"` or an empty string.
-    """
-    found = closest(word, possibilities)
-    return f" (nearest: {found!r})" if found else ""
 
 
 def _to_number(key, value, kind):
@@ -59,7 +31,7 @@ def _to_choice(key, value, choices):
     listed = ", ".join(str(choice) for choice in choices)
     raise ValueError(
         f"{key} must be one of {listed}. Received: {value!r}"
-        f"{nearest(value, choices)}"
+        f"{spelling.nearest(value, choices)}"
     )
 
 

@@ -1,8 +1,9 @@
 """The strategy of a run: on which devices and machines it trains."""
 
-import difflib
 import json
 import os
+
+from efficientnetv2 import spelling
 
 STRATEGIES = ("one", "mirrored", "multiworker", "tpu")
 
@@ -72,11 +73,9 @@ def strategy(name=None, *, tpu=None, gcp_project=None, tpu_zone=None):
         return _multi_worker_strategy()
     if name == "tpu":
         return _tpu_strategy(tpu, gcp_project, tpu_zone)
-    near = difflib.get_close_matches(str(name), STRATEGIES, n=1)
-    hint = f" (nearest: {near[0]!r})" if near else ""
     raise ValueError(
         f"strategy must be one of {', '.join(STRATEGIES)}. "
-        f"Received: {name!r}{hint}"
+        f"Received: {name!r}{spelling.nearest(name, STRATEGIES)}"
     )
 
 

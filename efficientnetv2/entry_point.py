@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from efficientnetv2.config_types import nearest
+from efficientnetv2.spelling import nearest
 
 _INTERRUPTED = 130  # after ctrl-C: 128 + SIGINT
 _PIPE_CLOSED = 141  # 128 + SIGPIPE, as `| head` ends other programs

@@ -6,6 +6,7 @@ neither `training` nor the momentum of batch normalisation, and knows nothing of
 regularisation losses.
 """
 
+import hashlib
 import os
 import pathlib
 import tarfile
@@ -23,18 +24,45 @@ def _unpack(archive):
     return folder
 
 
-def _resolve(handle):
-    """A folder with a SavedModel for a folder, an archive or an address."""
+def _fetch(address):
+    """The archive at an address, kept by Keras for the next time."""
+    # Many archives are called module.tar.gz; the address tells them apart.
+    key = hashlib.sha256(address.encode()).hexdigest()[:16]
+    try:
+        return keras.utils.get_file(
+            f"{key}.tar.gz",
+            origin=address,
+            cache_subdir="hub",
+            cache_dir=os.environ.get("KERAS_HOME"),
+        )
+    except Exception as error:  # Keras raises plain exceptions here
+        raise ValueError(f"cannot fetch {address!r}: {error}") from None
+
+
+def resolve(handle: str | os.PathLike[str]) -> str:
+    """Finds, unpacks or fetches a module.
+
+    Args:
+        handle: As `HubLayer`'s.
+
+    Returns:
+        A folder with a SavedModel; what was fetched is kept, by address, in
+        the folder `hub` of Keras's cache.
+
+    Raises:
+        ValueError: if there is none.
+    """
     text = str(handle)
     if text.startswith(("http://", "https://")):
-        text = str(keras.utils.get_file(origin=text))
+        text = str(_fetch(text))
     path = pathlib.Path(text)
     if path.is_file():
         try:
             path = pathlib.Path(_unpack(path))
         except tarfile.TarError:
             raise ValueError(
-                f"handle must be a folder or a .tar.gz. Received: {text!r}"
+                f"handle must be a folder or a .tar.gz. "
+                f"Received: {str(handle)!r}"
             ) from None
     if not (path / "saved_model.pb").is_file():
         raise ValueError(
@@ -80,7 +108,7 @@ class HubLayer(keras.layers.TFSMLayer):
                 f"batch_norm_momentum must lie in [0, 1]. Received: {momentum}"
             )
         super().__init__(
-            _resolve(handle),
+            resolve(handle),
             call_endpoint="__call__",
             trainable=trainable,
             **kwargs,

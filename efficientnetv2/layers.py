@@ -1,13 +1,12 @@
 """Small Keras layers of the model: activation, dropout, stochastic depth."""
 
-import difflib
 import sys
 import zlib
 from typing import Any
 
 import keras
 
-from efficientnetv2 import noise
+from efficientnetv2 import noise, spelling
 
 _PACKAGE = "efficientnetv2"
 # Keras walks a functional graph by recursion, to build it and to load it; the
@@ -88,11 +87,10 @@ class Activation(keras.layers.Layer):
     def __init__(self, activation="silu", **kwargs):
         super().__init__(**kwargs)
         if activation not in ACTIVATIONS:
-            near = difflib.get_close_matches(str(activation), ACTIVATIONS, n=1)
-            hint = f" (nearest: {near[0]!r})" if near else ""
             raise ValueError(
                 f"act_fn must be one of {', '.join(sorted(ACTIVATIONS))}. "
-                f"Received: {activation!r}{hint}"
+                f"Received: {activation!r}"
+                f"{spelling.nearest(activation, ACTIVATIONS)}"
             )
         self.activation = activation
         self.supports_masking = True

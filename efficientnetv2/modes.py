@@ -3,7 +3,7 @@
 import functools
 from typing import NamedTuple
 
-from efficientnetv2.config_types import nearest
+from efficientnetv2.spelling import nearest
 
 
 class Mode(NamedTuple):

@@ -1,6 +1,5 @@
 """Optimizers by name; RMSProp as the original's, and Adam, on their kernels."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from efficientnetv2 import spelling
 from efficientnetv2.replica_updates import ReplicaUpdates
 
 
@@ -234,11 +234,9 @@ def build(
             of range.
     """
     if name not in _OPTIMIZERS:
-        near = difflib.get_close_matches(str(name), _OPTIMIZERS, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
         raise ValueError(
             f"optimizer must be one of {', '.join(_OPTIMIZERS)}. "
-            f"Received: {name!r}{hint}"
+            f"Received: {name!r}{spelling.nearest(name, _OPTIMIZERS)}"
         )
     if gclip is not None and not gclip > 0:
         raise ValueError(f"gclip must be > 0 or None. Received: {gclip}")

@@ -1,9 +1,10 @@
 """Learning-rate schedules: linear warm-up, then decay counted from step 0."""
 
-import difflib
 import math
 
 import keras
+
+from efficientnetv2 import spelling
 
 DECAYS = ("exponential", "cosine", "linear", "constant")
 _WITH_AN_END = ("cosine", "linear")
@@ -62,11 +63,10 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 def _check_type(lr_decay_type, total_steps):
     if lr_decay_type not in DECAYS:
-        near = difflib.get_close_matches(str(lr_decay_type), DECAYS, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
         raise ValueError(
             f"lr_decay_type must be one of {', '.join(DECAYS)}. "
-            f"Received: {lr_decay_type!r}{hint}"
+            f"Received: {lr_decay_type!r}"
+            f"{spelling.nearest(lr_decay_type, DECAYS)}"
         )
     if lr_decay_type in _WITH_AN_END and not (total_steps or 0) >= 1:
         raise ValueError(

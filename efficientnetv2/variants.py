@@ -8,7 +8,6 @@ arXiv 1911.09665 and arXiv 1911.04252.
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from efficientnetv2 import block_spec
+from efficientnetv2 import block_spec, spelling
 from efficientnetv2.architecture import Architecture, Variant
 
 _V1_BLOCKS = (
@@ -156,11 +155,6 @@ _PUBLISHED = (
 VARIANTS = {variant.architecture.name: variant for variant in _PUBLISHED}
 
 
-def _nearest(word, names):
-    near = difflib.get_close_matches(str(word), names, n=1)
-    return f" (nearest: {near[0]!r})" if near else ""
-
-
 def from_blocks(
     blocks: Sequence[str],
     *,
@@ -190,7 +184,7 @@ def from_blocks(
         if key not in outer | inner:
             raise ValueError(
                 f"unknown key {key!r} in model {name!r}"
-                f"{_nearest(key, outer | inner)}"
+                f"{spelling.nearest(key, outer | inner)}"
             )
     architecture = Architecture(
         name,
@@ -248,5 +242,5 @@ def lookup(name: str | os.PathLike[str] | Sequence[str]) -> Variant:
         return from_blocks(str(name).rstrip(";").split(";"))
     raise ValueError(
         f"model_name must be one of {', '.join(VARIANTS)}, a YAML file or "
-        f"block strings. Received: {name!r}{_nearest(name, VARIANTS)}"
+        f"block strings. Received: {name!r}{spelling.nearest(name, VARIANTS)}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from efficientnetv2 import config_types, variants
+from efficientnetv2 import config_types, spelling, variants
 from efficientnetv2 import model as model_lib
 
 
@@ -31,7 +31,7 @@ def _overrides(model_config):
         if key not in types:
             raise ValueError(
                 f"unknown key {key!r} in model_config"
-                f"{config_types.nearest(key, types)}"
+                f"{spelling.nearest(key, types)}"
             )
         result[key] = config_types.coerce(key, value, types[key])
     return result

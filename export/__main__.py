@@ -8,7 +8,7 @@ from collections.abc import Callable
 from absl import flags
 
 from efficientnetv2 import entry_point, startup
-from efficientnetv2.config_types import nearest
+from efficientnetv2.spelling import nearest
 
 # Rows: name, default (its type is the flag's), how help writes the value, help.
 _FLAGS = (

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Sequence
 
 from efficientnetv2.architecture import Architecture
-from efficientnetv2.config_types import nearest
+from efficientnetv2.spelling import nearest
 
 from . import artefact, staging
 

@@ -1,18 +1,22 @@
 """HubLayer: TF-Hub modules in Keras 3 models, without the model's code."""
 
+import functools
+import http.server
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 
 import keras
 import numpy as np
 import pytest
 
 import efficientnetv2
-from efficientnetv2 import registration
+from efficientnetv2 import hub_layer, registration
 from export import hub
 
 BLOCKS = "r1_k3_s1_e1_i8_o8_c1;r2_k3_s2_e4_i8_o16_se0.25"
@@ -76,7 +80,12 @@ def test_fine_tuning_moves_all_weights_without_the_models_code(
     seen = json.loads(done.stdout.splitlines()[-1])
     modules = {name.partition(".")[2] for name in seen["ours"]}
     registered = {"", "registration", *registration.MODULES}
-    assert modules == {*registered, "noise", "replica_updates"}
+    assert modules == {
+        *registered,
+        "noise",
+        "replica_updates",
+        "spelling",
+    }
     assert seen["moved"] == seen["all"]
     assert 2 < seen["trainable"] < len(seen["all"])
     assert len(seen["regularization"]) == 1 and seen["regularization"][0] > 0
@@ -112,6 +121,44 @@ def test_an_archive_gives_what_its_folder_gives(module, tmp_path):
         efficientnetv2.HubLayer(archive)(images()),
         efficientnetv2.HubLayer(module)(images()),
     )
+
+
+@pytest.fixture
+def address(tmp_path, monkeypatch):
+    """The address of a web server of `tmp_path / "served"`, and a new cache."""
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(folder)
+    )
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_addresses_are_fetched_once_and_not_mixed_up(tmp_path, address):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_text(name)
+        folder = tmp_path / "served" / name
+        folder.mkdir()
+        with tarfile.open(folder / "module.tar.gz", "w:gz") as file:
+            file.add(tmp_path / name, arcname=".")
+    for _ in range(2):
+        for name in ("one", "two"):
+            found = hub_layer.resolve(f"{address}/{name}/module.tar.gz")
+            assert (pathlib.Path(found) / "saved_model.pb").read_text() == name
+        shutil.rmtree(tmp_path / "served", ignore_errors=True)
+
+
+def test_an_address_that_gives_nothing_is_one_line(address):
+    with pytest.raises(ValueError, match="cannot fetch 'http.*404") as caught:
+        efficientnetv2.HubLayer(f"{address}/none.tar.gz")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_saved_model_with_the_layer_loads_with_its_fine_tuned_weights(

@@ -241,7 +241,7 @@ def test_cutout_takes_every_place_as_often():
     "name, level, message",
     [
         ("Rotate", -1.0, "level must be >= 0. Received: -1.0"),
-        ("Rotat", 3.0, "Did you mean 'Rotate'?"),
+        ("Rotat", 3.0, "nearest: 'Rotate'"),
     ],
 )
 def test_unknown_ops_and_negative_levels_are_refused(name, level, message):

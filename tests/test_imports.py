@@ -18,7 +18,7 @@ PACKAGE = "efficientnetv2"
 # stands here by its own name is one room. A new module needs a line here.
 FLOORS = {
     "L0, plain Python": """
-        registration startup block_spec architecture variants scaling
+        registration startup spelling block_spec architecture variants scaling
         config_types config_rules config_schema config_layers config
         entry_point progressive stop_signals turns
     """,

@@ -220,7 +220,7 @@ class TestBuild:
     @pytest.mark.parametrize(
         "name, settings, message",
         [
-            ("randaugment", {}, "Did you mean 'randaug'"),
+            ("randaugment", {}, "nearest: 'randaug'"),
             ("randaug", {"magnitude": -1}, "magnitude must be >= 0"),
         ],
     )

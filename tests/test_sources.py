@@ -20,7 +20,7 @@ class TestOpening:
             small_data.open_source(tmp_path / "none")
 
     def test_a_mistyped_name_is_met_by_the_nearest(self):
-        with pytest.raises(ValueError, match="Did you mean 'shapes'?"):
+        with pytest.raises(ValueError, match="nearest: 'shapes'"):
             sources.open_source(small_data.settings(ds_name="shpaes"), "train")
 
     def test_a_folder_is_not_passed_over_for_shapes(self, records):

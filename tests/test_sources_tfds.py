@@ -210,7 +210,7 @@ class TestTfds:
             small_data.open_source(texts, tfds_name="few_texts")
 
     def test_a_mistyped_name_is_met_by_the_nearest(self, catalogue):
-        with pytest.raises(ValueError, match="Did you mean 'few_pictures'"):
+        with pytest.raises(ValueError, match="nearest: 'few_pictures'"):
             small_data.open_source(catalogue, tfds_name="few_picture")
 
     def test_without_the_library_it_says_what_to_install(

@@ -5,10 +5,9 @@ beyond, and so do the amounts, as far as an op's range allows. Source: arXiv
 1805.09501, table 6, in the released code's units.
 """
 
-import difflib
-
 import tensorflow as tf
 
+from efficientnetv2 import spelling
 from efficientnetv2.data import image_ops
 
 MAX_LEVEL = 10.0
@@ -107,9 +106,8 @@ def build(name, level, *, cutout_const=40, translate_const=100):
         "TranslateY": (image_ops.translate_y, share * translate_const),
     }
     if name not in signed:
-        near = difflib.get_close_matches(str(name), NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"name must be one of {', '.join(NAMES)}. Received: {name!r}.{hint}"
+            f"name must be one of {', '.join(NAMES)}. Received: {name!r}"
+            f"{spelling.nearest(name, NAMES)}"
         )
     return _signed(*signed[name])

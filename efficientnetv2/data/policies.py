@@ -7,12 +7,12 @@ that the compiled and the plain path give the same pictures.
 """
 
 import dataclasses
-import difflib
 import functools
 import typing
 
 import tensorflow as tf
 
+from efficientnetv2 import spelling
 from efficientnetv2.data import image_ops, operations
 
 # Recipes of V1 and V2-B have the released code's name of AutoAugment, which
@@ -235,8 +235,7 @@ def build(name, *, magnitude=10.0, num_layers=2, jit_compile=None):
         return _autoaugment(jit_compile)
     if name == "cutout":
         return _cutout(jit_compile)
-    near = difflib.get_close_matches(str(name), NAMES, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"name must be one of {', '.join(NAMES)}. Received: {name!r}.{hint}"
+        f"name must be one of {', '.join(NAMES)}. Received: {name!r}"
+        f"{spelling.nearest(name, NAMES)}"
     )

@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
-from efficientnetv2.config_types import nearest
 from efficientnetv2.search.space import FUSED, MBCONV, Options, Space
+from efficientnetv2.spelling import nearest
 
 _MILLION, _BILLION = 1e6, 1e9
 

@@ -14,8 +14,8 @@ variants: timm's model configurations (tf_efficientnetv2_b3.in21k and
 """
 
 import dataclasses
-import difflib
 
+from efficientnetv2 import spelling
 from efficientnetv2.weights.source import WeightsError
 
 KINDS = ("imagenet", "imagenet21k", "imagenet21k-ft1k")
@@ -103,12 +103,6 @@ PUBLISHED = {
 """(name of a variant, kind) -> `Published`."""
 
 
-def nearest(kind):
-    """A hint at the kind that somebody may have meant, or ''."""
-    near = difflib.get_close_matches(str(kind), KINDS, n=1)
-    return f" (nearest: {near[0]!r})" if near else ""
-
-
 def lookup(name: str, kind: str) -> Published:
     """Finds the published file of a variant.
 
@@ -125,7 +119,7 @@ def lookup(name: str, kind: str) -> Published:
     if kind not in KINDS:
         raise WeightsError(
             f"weights must be one of {', '.join(KINDS)}. "
-            f"Received: {kind!r}{nearest(kind)}"
+            f"Received: {kind!r}{spelling.nearest(kind, KINDS)}"
         )
     if (name, kind) not in PUBLISHED:
         there = [k for n, k in PUBLISHED if n == name]

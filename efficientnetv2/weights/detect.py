@@ -3,7 +3,7 @@
 import pathlib
 import zipfile
 
-from efficientnetv2 import checkpoint
+from efficientnetv2 import checkpoint, spelling
 from efficientnetv2.weights import (
     addresses,
     hub,
@@ -40,7 +40,7 @@ def find(path):
     if path.with_name(f"{path.name}.index").is_file():
         return tf1, path
     if not path.is_file():
-        hint = addresses.nearest(path)
+        hint = spelling.nearest(path, addresses.KINDS)
         raise FileNotFoundError(f"weights file not found: {str(path)!r}{hint}")
     return _reader(path), path
 

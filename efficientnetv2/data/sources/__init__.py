@@ -1,10 +1,9 @@
 """Sources of pictures with labels, all read through one interface."""
 
-import difflib
-
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2 import spelling
 from efficientnetv2.config_schema import DataConfig
 from efficientnetv2.data import shapes
 from efficientnetv2.data.sources import (
@@ -34,11 +33,9 @@ def _check_folder(data):
 
 def _check_given(data):
     if data.data_dir is None:
-        near = difflib.get_close_matches(data.ds_name, _NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"data_dir must be given for the data set {data.ds_name!r}.{hint} "
-            "Received: None"
+            f"data_dir must be given for the data set {data.ds_name!r}"
+            f"{spelling.nearest(data.ds_name, _NAMES)}. Received: None"
         )
 
 

@@ -1,8 +1,8 @@
 """Data sets of the TensorFlow Datasets catalogue, read as TFRecords."""
 
-import difflib
 import os
 
+from efficientnetv2 import spelling
 from efficientnetv2.data.sources import tfrecords
 
 
@@ -29,11 +29,10 @@ def _builder(tfds_name, data_dir):
     try:
         builder = library.builder(tfds_name, data_dir=data_dir)
     except library.core.DatasetNotFoundError:
-        near = difflib.get_close_matches(tfds_name, library.list_builders(), 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             "data.tfds_name must be a data set of TensorFlow Datasets. "
-            f"Received: {tfds_name!r}.{hint}"
+            f"Received: {tfds_name!r}"
+            f"{spelling.nearest(tfds_name, library.list_builders())}"
         ) from None
     if not builder.is_prepared():
         print(f"Preparing {tfds_name} in {builder.data_path}", flush=True)
