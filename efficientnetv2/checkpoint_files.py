@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,14 +125,9 @@ def read(
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {str(path)!r}") from None
     except (
-        OSError,
-        ValueError,
-        KeyError,
+        *storage.NPZ_DAMAGE,
         AttributeError,  # a plain .npy, or JSON that is no object
         TypeError,
-        EOFError,
-        NotImplementedError,  # a bit flipped in the zip's own fields
-        zipfile.BadZipFile,
     ) as error:
         raise CheckpointError(
             f"not a whole checkpoint: {str(path)!r} ({type(error).__name__})"

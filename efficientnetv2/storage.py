@@ -8,9 +8,24 @@ import io
 import os
 import pathlib
 import shutil
+import struct
 import tempfile
+import zipfile
+import zlib
 
 TEMPORARY = ".tmp"  # what an unfinished file's name ends in
+# What `np.load` and its archive raise for an .npz that is empty, cut off, or
+# in which bits have flipped.
+NPZ_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,  # a flag says encrypted, or an unknown compression
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 def is_remote(path):
@@ -18,11 +33,17 @@ def is_remote(path):
     return "://" in str(path)
 
 
+def place(path):
+    """A path as functions here take it: a Path, or a string if remote."""
+    # A Path would make one slash of the two of gs://, a local folder's name.
+    return str(path) if is_remote(path) else pathlib.Path(path)
+
+
 def join(folder, name):
     """The path of a file in a folder: a Path, or a string if remote."""
     if is_remote(folder):
         return f"{str(folder).rstrip('/')}/{name}"
-    return pathlib.Path(folder) / name
+    return place(folder) / name
 
 
 @contextlib.contextmanager

@@ -86,7 +86,12 @@ def _other(data):
     return b"\x93NUMPY" + data
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, _empty, _other])
+def _locked(data):
+    place = data.index(b"PK\x01\x02") + 8  # the flags in the archive's list
+    return data[:place] + b"\x01" + data[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, _empty, _other, _locked])
 def test_a_torn_newest_is_passed_over_and_named(tmp_path, damage, caplog):
     checkpoint.save(tmp_path, 10, ARRAYS, {"offset": 3})
     path = checkpoint.save(tmp_path, 20, ARRAYS, {"offset": 6})

@@ -154,9 +154,11 @@ class TestIndex:
         small_data.write_records(path, [b"one"])
         assert len(record_index.build([str(path)])) == 1
 
-    def test_a_damaged_cache_is_no_harm(self, records, cache):
+    @pytest.mark.parametrize("left", [None, 0, 100])
+    def test_a_damaged_cache_is_no_harm(self, records, cache, left):
         paths = [str(records / "train-00000-of-00002")]
         record_index.build(paths)
         (kept,) = (cache / "record_index").iterdir()
-        kept.write_bytes(b"nonsense")
+        whole = kept.read_bytes()
+        kept.write_bytes(b"nonsense" if left is None else whole[:left])
         assert len(record_index.build(paths)) == 20

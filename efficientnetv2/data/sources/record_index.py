@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from efficientnetv2 import storage
 from efficientnetv2.data import cache_folder
 from efficientnetv2.data.sources import record_scan
 from efficientnetv2.data.sources.stored_bytes import read_piece, stamp
@@ -89,7 +90,7 @@ def _read_cached(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             stored = np.load(io.BytesIO(file.read()))
             return {name: stored[name] for name in _STORED}
-    except (tf.errors.OpError, OSError, ValueError, KeyError):
+    except (tf.errors.OpError, TypeError, *storage.NPZ_DAMAGE):
         return None  # not there, or damaged
 
 
