@@ -31,16 +31,20 @@ class _KerasFinder(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):
         if fullname != "keras":
             return None
-        sys.meta_path.remove(self)  # once; the search below must not end here
-        spec = importlib.util.find_spec(fullname)
+        sys.meta_path.remove(self)  # the search below must not end here
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:  # it may have been a mere look whether Keras is there
+            sys.meta_path.insert(0, self)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module):
+                sys.meta_path.remove(self)  # it is imported once
                 execute(module)
                 _register()
 
-            # Of this loader alone, and once.
+            # Of this loader alone.
             spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
 
