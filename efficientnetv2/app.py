@@ -14,7 +14,9 @@ from efficientnetv2 import (
     config,
     config_layers,
     entry_point,
+    saved_config,
     startup,
+    storage,
 )
 from efficientnetv2.modes import MODES, SUBJECTS, Mode, pick
 
@@ -52,8 +54,10 @@ def _default_folder(settings):
 
 
 def _saved(model_dir):
-    path = os.path.join(model_dir, "config.yaml")
-    return config.read(path) if os.path.isfile(path) else None
+    if not storage.is_remote(model_dir):
+        return saved_config.read(model_dir)
+    with startup.quiet():  # TensorFlow reads it
+        return saved_config.read(model_dir)
 
 
 def _check_same_run(values, saved, model_dir):
@@ -67,9 +71,20 @@ def _check_same_run(values, saved, model_dir):
             )
 
 
+def _name(values):
+    """The mode as the flags name it."""
+    what = "" if values.what is None else f" --what={values.what}"
+    return f"--mode={values.mode}{what}"
+
+
 def _resolve(values, mode):
     """Returns (config, model_dir); settings of a run are taken from it."""
     folder = values.model_dir or mode.folder
+    if folder and storage.is_remote(folder) and not mode.may_be_remote:
+        raise ValueError(
+            f"model_dir must be a local folder for {_name(values)}. "
+            f"Received: {folder!r}"
+        )
     names_nothing = values.model_name is None and values.dataset_cfg is None
     if folder is not None and (mode.opens_run or names_nothing):
         saved = _saved(folder)
@@ -99,7 +114,7 @@ def _resolve(values, mode):
         saved = _saved(folder)
         if saved is not None:
             return _override(saved, values), folder
-        if mode.takes_config and "://" not in folder:
+        if mode.takes_config:
             raise ValueError(
                 f"no run in {folder!r}: train first, or name another folder "
                 "with --model_dir"

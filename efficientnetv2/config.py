@@ -136,6 +136,11 @@ def from_dict(data: Mapping[str, Any], *, origin: str = "the config") -> Config:
     return _build(model_name, dataset_cfg, settings)
 
 
+def to_text(config: Config) -> str:
+    """The text of a config's file, YAML; see `save`."""
+    return _HEADER + yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
 def save(config: Config, path: str | os.PathLike[str]) -> None:
     """Writes a config as YAML; the file is complete or not there at all.
 
@@ -147,11 +152,11 @@ def save(config: Config, path: str | os.PathLike[str]) -> None:
         OSError: if it cannot be written; what was there stays.
     """
     path = pathlib.Path(path)
-    text = yaml.safe_dump(to_dict(config), sort_keys=False)
+    text = to_text(config)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
-            file.write(_HEADER + text)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import pathlib
+import math
 import time
 
 from efficientnetv2 import (
@@ -11,6 +11,7 @@ from efficientnetv2 import (
     event_file,
     metrics_file,
     metrics_log,
+    storage,
 )
 from efficientnetv2 import model_dir as model_dir_lib
 from efficientnetv2.data import sources
@@ -32,13 +33,16 @@ class _Records:
 
     def __init__(self, folder):
         self._folder = folder
-        path = folder / metrics_file.EVALUATIONS
-        rows = metrics_file.read(path) if path.is_file() else []
+        path = storage.join(folder, metrics_file.EVALUATIONS)
+        # What a stop has torn must not spoil the row behind it.
+        metrics_file.drop_after(path, math.inf)
+        rows = metrics_file.read(path)
         self.last = rows[-1] if rows else {"step": -1}
         self._best = max((row["accuracy"] for row in rows), default=0.0)
         self._rows = metrics_file.RowFile(path)
         self._board = event_file.EventFile(
-            folder / metrics_log.TENSORBOARD / "eval", first_step=self.step
+            storage.join(folder, f"{metrics_log.TENSORBOARD}/eval"),
+            first_step=self.step,
         )
 
     def close(self):
@@ -59,7 +63,7 @@ class _Records:
         )
         if figures["accuracy"] > self._best:
             self._best = figures["accuracy"]
-            checkpoints = self._folder / model_dir_lib.CHECKPOINTS
+            checkpoints = storage.join(self._folder, model_dir_lib.CHECKPOINTS)
             checkpoint.save_best(checkpoints, arrays, meta)
 
 
@@ -86,7 +90,7 @@ def _newer(folder, step, timeout):
 
 def _follow(evaluator, folder, timeout):
     """Evaluates each new checkpoint; returns the last one's figures."""
-    checkpoints = folder / model_dir_lib.CHECKPOINTS
+    checkpoints = storage.join(folder, model_dir_lib.CHECKPOINTS)
     _, meta = _newer(checkpoints, -1, timeout)
     with contextlib.closing(_Records(folder)) as records:
         if records.step == meta["end_step"]:
@@ -124,9 +128,10 @@ def evaluate_run(config, model_dir, *, weights=None, follow=0.0):
     strategy = distribute.strategy_of(config.runtime)  # before any operation
     source = sources.open_source(config.data, config.eval.split)
     config = _complete(config, source)
-    folder = pathlib.Path(model_dir)
+    folder = storage.place(model_dir)
     if follow:
-        _newer(folder / model_dir_lib.CHECKPOINTS, -1, follow)
+        checkpoints = storage.join(folder, model_dir_lib.CHECKPOINTS)
+        _newer(checkpoints, -1, follow)
     with strategy.scope():
         if weights:
             trained = model_dir_lib.from_weights(

@@ -12,10 +12,16 @@ import pathlib
 
 import keras
 
-from efficientnetv2 import checkpoint, metrics_file, model
+from efficientnetv2 import (
+    checkpoint,
+    metrics_file,
+    model,
+    saved_config,
+    storage,
+)
 from efficientnetv2 import config as config_lib
 
-CONFIG = "config.yaml"
+CONFIG = saved_config.FILE
 CHECKPOINTS = "checkpoints"
 
 
@@ -102,21 +108,21 @@ def read_config(model_dir):
     Raises:
         ValueError: if `model_dir` holds no run.
     """
-    path = pathlib.Path(model_dir) / CONFIG
-    if not path.is_file():
+    found = saved_config.read(model_dir)
+    if found is None:
         raise ValueError(
             f"model_dir must hold a run, with {CONFIG}. "
             f"Received: {str(model_dir)!r}"
         )
-    return config_lib.read(path)
+    return found
 
 
 def _checkpoint(model_dir, *, best):
     """(arrays, meta, path) of the newest whole checkpoint or the best one."""
-    folder = pathlib.Path(model_dir) / CHECKPOINTS
+    folder = storage.join(model_dir, CHECKPOINTS)
     if best:
-        path = folder / checkpoint.BEST
-        if not path.is_file():
+        path = storage.join(folder, checkpoint.BEST)
+        if checkpoint.BEST not in storage.names(folder):
             raise ValueError(
                 "model_dir must hold a best checkpoint, which "
                 f"--mode=traineval keeps. Received: {str(model_dir)!r}"
@@ -170,8 +176,9 @@ def load(model_dir, *, config=None, class_names=None, best=False):
     try:
         checkpoint.restore_for_inference(arrays, network)
     except checkpoint.CheckpointError as error:
+        name = pathlib.PurePath(path).name
         raise ValueError(
-            f"{path.name} does not fit {config.model_name} with "
+            f"{name} does not fit {config.model_name} with "
             f"{config.data.num_classes} classes: {error}"
         ) from None
     averaged = any(name.startswith("ema/") for name in arrays)

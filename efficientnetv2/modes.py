@@ -22,6 +22,7 @@ class Mode(NamedTuple):
         takes_config: False calls `function(model_dir, ...)`.
         takes_models: `function(configs, ...)`, for --model_name=a,b.
         needs_data: A data set is worth a line where none was named.
+        may_be_remote: --model_dir may lie behind an address such as gs://.
         model: What --model_name is where it is left out; None: the app's.
         folder: What --model_dir is; None: runs/<model>-<data>.
     """
@@ -36,6 +37,7 @@ class Mode(NamedTuple):
     takes_config: bool = True
     takes_models: bool = False
     needs_data: bool = True
+    may_be_remote: bool = False
     model: str | None = None
     folder: str | None = None
 
@@ -48,12 +50,14 @@ MODES = {
         "train",
         "train",
         "train; the same command again goes on after a stop",
+        may_be_remote=True,
         flags=("allow_config_change",),
     ),
     "eval": Mode(
         "eval_run",
         "evaluate_run",
         "evaluate a run's newest checkpoint",
+        may_be_remote=True,
         flags=("weights", "follow"),
         opens_run=True,
     ),
@@ -61,12 +65,14 @@ MODES = {
         "train",
         "train_and_evaluate",
         "train, and evaluate between the epochs",
+        may_be_remote=True,
         flags=("allow_config_change",),
     ),
     "predict": Mode(
         "predict",
         "predict_run",
         "say what is in pictures: files, folders or globs",
+        may_be_remote=True,
         flags=("format", "top_k", "weights"),
         opens_run=True,
         takes_inputs=True,
@@ -77,6 +83,7 @@ MODES = {
         "report",
         "draw",
         "draw a run's curves.png again",
+        may_be_remote=True,
         opens_run=True,
         takes_config=False,
     ),

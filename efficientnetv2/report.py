@@ -9,7 +9,7 @@ import math
 import os
 import sys
 
-from efficientnetv2 import config, metrics_file
+from efficientnetv2 import metrics_file, saved_config, storage
 
 CURVES_NAME = "curves.png"
 _MANY_ROWS = 60  # above, a mean over neighbours is drawn over the plain line
@@ -133,10 +133,11 @@ def _shade_stages(panels, spans):
 
 
 def _title(model_dir):
-    path = os.path.join(model_dir, "config.yaml")
     try:
-        settings = config.read(path)
+        settings = saved_config.read(model_dir)
     except (ValueError, OSError):
+        settings = None
+    if settings is None:
         return os.path.basename(os.path.normpath(model_dir))
     return f"{settings.model.name} on {settings.dataset_cfg}"
 
@@ -213,11 +214,10 @@ def draw(model_dir):
         ) from None
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
-    path = os.path.join(model_dir, CURVES_NAME)
-    with open(path, "wb") as file:
-        file.write(picture.getvalue())
+    path = storage.join(model_dir, CURVES_NAME)
+    storage.write(path, lambda file: file.write(picture.getvalue()))
     print(f"curves: {path}", flush=True)
-    return path
+    return os.fspath(path)
 
 
 def curves(model_dir):

@@ -4,7 +4,14 @@ import dataclasses
 import pathlib
 import typing
 
-from efficientnetv2 import checkpoint, distribute, model_dir, progressive
+from efficientnetv2 import (
+    checkpoint,
+    distribute,
+    model_dir,
+    progressive,
+    saved_config,
+    storage,
+)
 from efficientnetv2 import config as config_lib
 from efficientnetv2 import workers as workers_lib
 from efficientnetv2.data import sources
@@ -16,7 +23,7 @@ class Setup:
 
     Args:
         config: The `Config`, complete.
-        folder: The run's folder.
+        folder: The run's folder, see `storage.place`.
         source: The training data, a source of `data.sources`.
         strategy: A `tf.distribute.Strategy`.
         workers: The `workers.Workers` of the strategy.
@@ -28,7 +35,7 @@ class Setup:
     """
 
     config: config_lib.Config
-    folder: pathlib.Path
+    folder: pathlib.Path | str
     source: typing.Any
     strategy: typing.Any
     workers: typing.Any
@@ -46,15 +53,15 @@ class Setup:
     @property
     def checkpoints(self):
         """Folder of the checkpoints."""
-        return self.folder / model_dir.CHECKPOINTS
+        return storage.join(self.folder, model_dir.CHECKPOINTS)
 
 
 def _claim_folder(config, folder, *, allow_config_change, writes):
     """Makes `folder` this run's; another run's settings are an error."""
-    path = folder / model_dir.CONFIG
-    trained = bool(checkpoint.saved(folder / model_dir.CHECKPOINTS))
-    if trained and path.exists() and not allow_config_change:
-        changed = config_lib.difference(config_lib.read(path), config)
+    checkpoints = storage.join(folder, model_dir.CHECKPOINTS)
+    if checkpoint.saved(checkpoints) and not allow_config_change:
+        own = saved_config.read(folder)
+        changed = own and config_lib.difference(own, config)
         if changed:
             raise ValueError(
                 f"model_dir holds a run with other settings: "
@@ -62,8 +69,7 @@ def _claim_folder(config, folder, *, allow_config_change, writes):
                 f"--allow_config_change. Received: {str(folder)!r}"
             )
     if writes:
-        folder.mkdir(parents=True, exist_ok=True)
-        config_lib.save(config, path)
+        saved_config.write(config, folder)
 
 
 def _check_batch(config, source, strategy):
@@ -101,7 +107,7 @@ def prepare(config, folder, *, allow_config_change=False):
     _check_batch(config, source, strategy)
     epoch_steps = source.num_examples // config.train.batch_size
     epochs = progressive.run_epochs(config, steps_per_epoch=epoch_steps)
-    folder = pathlib.Path(folder)
+    folder = storage.place(folder)
     _claim_folder(
         config,
         folder,

@@ -132,6 +132,10 @@ def _check(values):
     if folder is None:
         name = chosen[0] if len(chosen) == 1 else "all"
         folder = os.path.join(values.model_dir, "export", name)
+    if "://" in folder:
+        raise ValueError(
+            f"export_dir must be a local folder. Received: {folder!r}"
+        )
     staging.check_free(folder, overwrite=values.overwrite)
     return chosen, folder
 

@@ -127,6 +127,7 @@ def test_help_and_a_wrong_flag_take_under_300_ms(argument, code, tmp_path):
         (["--mode=eval", "--follow=soon"], ["--follow=soon"]),
         (["--mode=eval", "--follow=9", "--weights=a.h5"], ["--weights"]),
         (["--mode=eval"], ["runs/efficientnetv2-s-shapes"]),
+        (["--mode=search", "--model_dir=gs://b/s"], ["local", "'gs://b/s'"]),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_1(

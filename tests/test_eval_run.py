@@ -1,5 +1,6 @@
 """An evaluation that follows a training run until its end."""
 
+import contextlib
 import threading
 import time
 
@@ -7,7 +8,14 @@ import numpy as np
 import pytest
 import small_runs
 
-from efficientnetv2 import app, checkpoint, metrics_file, model_dir, report
+from efficientnetv2 import (
+    app,
+    checkpoint,
+    eval_run,
+    metrics_file,
+    model_dir,
+    report,
+)
 
 END = 30
 
@@ -52,6 +60,17 @@ def _main(folder, seconds):
         ["main.py", "--mode=eval", f"--model_dir={folder}"]
         + [f"--follow={seconds}"]
     )
+
+
+def test_a_torn_row_does_not_spoil_those_behind_it(tmp_path):
+    path = tmp_path / metrics_file.EVALUATIONS
+    path.write_text('{"kind": "eval", "step": 10, "accuracy": 0.5}\n{"kind": ')
+    figures = {"accuracy": 0.25}
+    meta = {"step": 20, "epoch": 1}
+    with contextlib.closing(eval_run._Records(tmp_path)) as records:
+        assert records.step == 10
+        records.add(figures, {}, meta)
+    assert [row["step"] for row in metrics_file.read(path)] == [10, 20]
 
 
 def test_each_new_checkpoint_is_evaluated_until_the_end(run, folder, capsys):

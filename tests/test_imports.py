@@ -23,9 +23,9 @@ FLOORS = {
         entry_point progressive stop_signals turns
     """,
     "L1, leaves": """
-        storage noise normalization convolution layers hub_layer schedules
-        replica_updates optimizers frozen_values ema losses data.seeds
-        data.geometry data.stretching data.image_ops data.operations
+        storage saved_config noise normalization convolution layers hub_layer
+        schedules replica_updates optimizers frozen_values ema losses
+        data.seeds data.geometry data.stretching data.image_ops data.operations
         data.decoding data.policies data.mixing data.preprocess
         data.examples data.picture_files
     """,
@@ -135,6 +135,27 @@ def test_keras_finds_the_class_of_whatever_it_saves():
         if f"\n{sign}" in path.read_text(encoding="utf-8")
     }
     assert found == set(registration.MODULES)
+
+
+def test_layers_are_registered_though_somebody_looked_for_keras(tmp_path):
+    (tmp_path / "keras.py").write_text("")  # stands in for the real one
+    code = (
+        "import importlib.util\n"
+        "from efficientnetv2 import registration\n"
+        "registration._register = lambda: print('registered')\n"
+        "importlib.util.find_spec('keras')\n"
+        "import keras\n"
+        "importlib.reload(keras)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["registered"]
 
 
 def test_imports_run_downward_or_to_an_earlier_room_of_the_floor():

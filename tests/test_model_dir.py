@@ -1,13 +1,23 @@
 """A run's folder gives back its model, and says what it lacks."""
 
 import json
+import os
+import uuid
 
 import keras
 import numpy as np
 import pytest
 import small_runs
+import tensorflow as tf
 
-from efficientnetv2 import checkpoint, config, model_dir, weights
+from efficientnetv2 import (
+    checkpoint,
+    config,
+    model_dir,
+    saved_config,
+    train_setup,
+    weights,
+)
 
 NAMES = tuple(f"class {number}" for number in range(4))
 
@@ -66,6 +76,22 @@ def test_the_best_checkpoint_is_taken_if_asked_for(run, tmp_path):
     trained = model_dir.load(tmp_path)
     _assert_same_weights(trained.model, newest)
     assert trained.step == 9 and "top-1 50.00 %" in trained.accuracy
+
+
+def test_a_runs_folder_may_be_remote(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings, folder, network = run
+    remote = f"ram://{uuid.uuid4().hex}/run"
+    setup = train_setup.prepare(settings, remote)
+    assert setup.checkpoints == f"{remote}/{model_dir.CHECKPOINTS}"
+    assert saved_config.read(remote) == setup.config
+    for path in (folder / model_dir.CHECKPOINTS).iterdir():
+        tf.io.gfile.copy(str(path), f"{setup.checkpoints}/{path.name}")
+    _assert_same_weights(model_dir.load(remote).model, network)
+    other = config.override(settings, "train.seed=9")
+    with pytest.raises(ValueError, match="train.seed: 3 -> 9"):
+        train_setup.prepare(other, remote)
+    assert os.listdir(tmp_path) == []  # a folder 'ram:' above all
 
 
 def test_settings_given_replace_the_runs_own(run):
