@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnetv2.data import mixing
+from efficientnetv2.data import examples, mixing, policies
 
 SIZE = 16
 
@@ -73,6 +73,28 @@ class TestDraw:
         assert np.mean(boxes[1::2, 0].any(-1)) > 0.8
         np.testing.assert_array_equal(shares[:, 0], shares[:, 1])
         np.testing.assert_array_equal(boxes[:, 0], boxes[:, 1])
+
+    def test_each_replica_has_both_however_few_pairs_it_has(self):
+        example = examples.Example(
+            source=None,
+            image_size=SIZE,
+            style="v2",
+            min_area=None,
+            policy=policies.build("none"),
+            mixup_alpha=0.4,
+            cutmix_alpha=1.0,
+            normalize_labels=False,
+            seed=0,
+        )
+        seeds, places = _seeds(8), np.arange(8)
+        whole, *parts = (
+            example.mix({"mix_seed": seeds[rows], "offset": places[rows]})
+            for rows in (slice(8), *(slice(at, at + 2) for at in (0, 2, 4, 6)))
+        )
+        for key in ("mix_lambda", "mix_box"):
+            np.testing.assert_array_equal(
+                np.concatenate([part[key] for part in parts]), whole[key]
+            )
 
     def test_a_pair_draws_alike_in_any_batch(self):
         alphas = {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "image_size": SIZE}

@@ -120,6 +120,7 @@ class Example:
         batch = dict(batch)
         batch["mix_lambda"], batch["mix_box"] = mixing.draw(
             batch.pop("mix_seed"),
+            places=batch.get("offset"),
             mixup_alpha=self.mixup_alpha,
             cutmix_alpha=self.cutmix_alpha,
             image_size=self.image_size,

@@ -51,13 +51,15 @@ def _draw_pair(seed, use_cutmix, mixup_alpha, cutmix_alpha, image_size):
     return tf.cond(use_cutmix, cutmix, mixup)
 
 
-def draw(seeds, *, mixup_alpha=0.0, cutmix_alpha=0.0, image_size):
+def draw(seeds, *, places=None, mixup_alpha=0.0, cutmix_alpha=0.0, image_size):
     """Draws how each pair of a batch is mixed. Not for compiled code.
 
     With both alphas given mixup and CutMix take turns from pair to pair.
 
     Args:
         seeds: int32 [batch, 2]; a pair takes that of its first row.
+        places: int64 [batch], the rows' places in the epoch's stream, which
+            say whose turn it is, however batches cut it; None: in the batch.
         mixup_alpha: of Beta(alpha, alpha); 0 for no mixup.
         cutmix_alpha: the same for CutMix.
         image_size: height and width, pixels.
@@ -77,11 +79,11 @@ def draw(seeds, *, mixup_alpha=0.0, cutmix_alpha=0.0, image_size):
         if alpha < 0:
             raise ValueError(f"{name} must be >= 0. Received: {alpha}")
     batch = tf.shape(seeds)[0]
-    pairs = tf.range((batch + 1) // 2)
+    places = tf.range(batch) if places is None else places
     if mixup_alpha and cutmix_alpha:
-        use_cutmix = pairs % 2 == 1
+        use_cutmix = places[::2] // 2 % 2 == 1
     else:
-        use_cutmix = tf.fill(tf.shape(pairs), bool(cutmix_alpha))
+        use_cutmix = tf.fill(tf.shape(places[::2]), bool(cutmix_alpha))
     mix_lambda, mix_box = tf.map_fn(
         lambda pair: _draw_pair(
             pair[0], pair[1], mixup_alpha, cutmix_alpha, image_size
