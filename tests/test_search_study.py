@@ -367,3 +367,20 @@ class TestWhatAPersonSees:
         assert line.startswith(f"[8/40] trial {rows[2].trial} done; reward ")
         best = f"best so far {rows[0].reward:.4f} (trial {rows[0].trial})"
         assert line.endswith(best)
+
+
+def test_studies_in_one_folder_have_trials_of_their_own(tmp_path):
+    folders = {
+        search(tmp_path, overrides, trials=1)[0]
+        .trials[0]
+        .user_attrs[objective.FOLDER]
+        for overrides in ("", "search.study=other")
+    }
+    assert len(folders) == 2
+
+
+def test_looking_at_a_study_that_is_not_there_makes_none(tmp_path):
+    search(tmp_path, trials=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="'saerch' .nearest: 'search'"):
+            study.open_study(settings("search.study=saerch"), tmp_path)

@@ -3,9 +3,11 @@
 import dataclasses
 import os
 import pathlib
+import re
 
 import optuna
 
+from efficientnetv2.config_schema import SearchConfig
 from efficientnetv2.search import model_file, reward, samplers, trial_process
 from efficientnetv2.search.reward import Parts
 from efficientnetv2.search.study import has_several_objectives
@@ -13,11 +15,15 @@ from efficientnetv2.search.study import has_several_objectives
 TRIALS = "trials"
 MODEL = "model.yaml"
 FOLDER = "model_dir"
+_STUDY = SearchConfig.study
 
 
-def folder_of(model_dir, number):
-    """The trial's model_dir."""
-    return pathlib.Path(model_dir) / TRIALS / f"{number:04d}"
+def folder_of(model_dir, number, *, study=_STUDY):
+    """The trial's model_dir; other studies in one folder have their own."""
+    folder = pathlib.Path(model_dir) / TRIALS
+    if study != _STUDY:
+        folder /= re.sub(r"[^\w.-]+", "-", study)
+    return folder / f"{number:04d}"
 
 
 def _earlier_with(study, trial, key):
@@ -58,7 +64,9 @@ class Objective:
 
     def _prepare(self, trial, model):
         """The trial's folder, with its model; returns (folder, config)."""
-        folder = folder_of(self.model_dir, trial.number)
+        folder = folder_of(
+            self.model_dir, trial.number, study=self.config.search.study
+        )
         folder.mkdir(parents=True, exist_ok=True)
         architecture = self.space.architecture(
             model, name=f"{self.config.search.study}-{trial.number}"

@@ -12,6 +12,7 @@ from optuna.storages import journal
 
 from efficientnetv2 import config_schema
 from efficientnetv2.search import samplers
+from efficientnetv2.spelling import nearest
 
 DATABASE = "study.db"
 _JOURNAL = ".log"
@@ -189,6 +190,16 @@ def _check_same(study, config, where):
         )
 
 
+def _check_there(name, storage, where):
+    """A study that is only looked at is not made."""
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        raise ValueError(
+            f"search.study must be a study in {where!r}. "
+            f"Received: {name!r}{nearest(name, names)}"
+        )
+
+
 def open_study(config, model_dir, space=None):
     """Opens a study, or makes it.
 
@@ -201,8 +212,9 @@ def open_study(config, model_dir, space=None):
         An Optuna study.
 
     Raises:
-        ValueError: if the storage cannot be used, or holds a study of this
-            name that was made with another space, other data or training.
+        ValueError: if the storage cannot be used, holds a study of this
+            name that was made with another space, other data or training, or
+            holds none that could be looked at.
     """
     settings = config.search
     where = describe_storage(settings, model_dir)
@@ -212,9 +224,12 @@ def open_study(config, model_dir, space=None):
     if space is not None:
         sampler = samplers.make(settings, space, seed=config.train.seed)
     with storage_errors(where):
+        storage = _storage(settings, model_dir)
+        if space is None:
+            _check_there(settings.study, storage, where)
         study = optuna.create_study(
             study_name=settings.study,
-            storage=_storage(settings, model_dir),
+            storage=storage,
             directions=directions if several else directions[:1],
             sampler=sampler,
             pruner=_pruner(settings),
