@@ -175,3 +175,11 @@ def test_two_at_once_do_not_harm_each_other(tmp_path, monkeypatch):
         assert list(executor.map(shapes.prepare, [path, path])) == [path] * 2
     assert os.listdir(tmp_path) == ["shapes"]
     assert len(_read(path, "train")[0]) == 200
+
+
+def test_a_remote_cache_folder_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EFFICIENTNETV2_CACHE", "ram://cache")
+    with pytest.raises(ValueError, match="local cache folder. .*ram://cache"):
+        shapes.prepare()
+    assert os.listdir(tmp_path) == []  # a folder 'ram:' above all

@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from efficientnetv2 import storage
 from efficientnetv2.data import cache_folder, drawing, record_example
 
 NUM_EXAMPLES = {"train": 4000, "validation": 1000}
@@ -112,9 +113,15 @@ def prepare(folder=None):
 
     Raises:
         OSError: if it cannot be written.
+        ValueError: if the cache folder is remote.
     """
     if folder is None:
         folder = os.path.join(cache_folder.root(), f"shapes-v{_VERSION}")
+        if storage.is_remote(folder):
+            raise ValueError(
+                "the data set 'shapes' needs a local cache folder. "
+                f"Received: {cache_folder.root()!r}"
+            )
     if not _is_whole(folder):
         with cache_folder.new_folder(folder, _is_whole) as work:
             _write(work)
