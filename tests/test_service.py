@@ -241,6 +241,10 @@ def test_a_worker_that_dies_may_come_back(source):
 
 
 class TestCommands:
+    def test_a_port_that_cannot_be_is_one_line(self):
+        with pytest.raises(ConnectionError, match="'grpc://localhost:65536'"):
+            service.check_address("grpc://localhost:65536")
+
     def test_without_a_dispatcher_training_ends_with_a_line(
         self, tmp_path, records
     ):
@@ -266,6 +270,7 @@ class TestCommands:
             (["dispatcher", "--port=-1"], ["port must be >= 0", "-1"]),
             (["worker"], ["--dispatcher=HOST:PORT"]),
             (["worker", "--dispatcher=there"], ["HOST:PORT", "'there'"]),
+            (["worker", "--dispatcher=there:65536"], ["HOST:PORT"]),
             (
                 ["worker", "--dispatcher=localhost:9"],
                 ["a dispatcher that runs", "'localhost:9'"],

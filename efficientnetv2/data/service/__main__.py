@@ -14,6 +14,7 @@ one dispatcher, and workers on as many machines as it takes.
   python main.py --mode=train --data_service=grpc://HOST:5050 ...
 
 The workers need the files of the data set at the same paths."""
+_LAST_PORT = 65535
 
 
 def _parser():
@@ -45,9 +46,9 @@ def _parser():
 
 
 def _check(values):
-    if not 0 <= values.port < 65536:
+    if not 0 <= values.port <= _LAST_PORT:
         raise ValueError(
-            f"port must be >= 0 and < 65536. Received: {values.port}"
+            f"port must be >= 0 and <= {_LAST_PORT}. Received: {values.port}"
         )
     if values.role == "worker" and values.dispatcher is None:
         raise ValueError("a worker needs --dispatcher=HOST:PORT")
@@ -56,7 +57,7 @@ def _check(values):
         if value is None:
             continue
         host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not port.isdecimal() or int(port) > _LAST_PORT:
             raise ValueError(f"{name} must be HOST:PORT. Received: {value!r}")
 
 

@@ -41,7 +41,7 @@ def check_address(address, *, patience=_PATIENCE):
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=patience).close()
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # no such port
         raise ConnectionError(
             f"data_service must be a dispatcher that runs: {error}. "
             f"Received: {address!r}"
