@@ -172,9 +172,11 @@ def run(config, model_dir, *, pairs):
         pairs: How often each part is run in turn with the limit.
 
     Raises:
-        ValueError: if there are no pictures.
+        ValueError: if there are no pictures, or `pairs` is below 1.
     """
     del model_dir
+    if pairs < 1:
+        raise ValueError(f"pairs must be >= 1. Received: {pairs}")
     source = sources.open_source(config.data, config.train.split)
     stages = progressive.plan(config)
     cores = len(os.sched_getaffinity(0))

@@ -52,6 +52,10 @@ def _benchmark(recipe):
 
 
 class TestCommand:
+    def test_no_rounds_are_an_error(self):
+        with pytest.raises(ValueError, match="pairs must be >= 1. .*: 0"):
+            data_benchmark.run(None, "", pairs=0)
+
     def test_it_prints_shares_of_the_limit_and_of_a_pictures_time(
         self, tmp_path, capsys
     ):
