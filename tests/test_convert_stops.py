@@ -17,7 +17,7 @@ import small_runs
 from small_conversions import PICTURES, contents, convert
 
 from efficientnetv2 import config
-from efficientnetv2.data.convert import conversion
+from efficientnetv2.data.convert import conversion, plan
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -108,6 +108,12 @@ class TestStops:
         monkeypatch.setattr(conversion.ledger.Ledger, "enter", damage)
         with pytest.raises(ValueError, match="not as it was written"):
             convert(pictures, tmp_path)
+
+    def test_a_slash_behind_the_folder_says_nothing(self, pictures):
+        plain, slashed = (
+            plan.make(f"{pictures}{end}").fingerprint for end in ("", "/")
+        )
+        assert plain == slashed
 
     def test_another_process_at_it_is_an_error(self, pictures, tmp_path):
         with conversion.ledger.alone(str(tmp_path)):

@@ -104,7 +104,7 @@ def make(data_dir, *, kind=None, shard_mb=128, seed=0):
         total = 0
         stamps = stored_bytes.stamps(source.paths)
         for label, (path, size, _) in zip(source.labels, stamps, strict=True):
-            place = path.removeprefix(data_dir)
+            place = path.removeprefix(data_dir.rstrip("/"))
             digest.update(repr((place, int(label), size)).encode())
             total += size
         count = max(1, math.ceil(total / (shard_mb << 20)))
