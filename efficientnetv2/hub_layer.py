@@ -6,19 +6,27 @@ neither `training` nor the momentum of batch normalisation, and knows nothing of
 regularisation losses.
 """
 
+import atexit
+import gzip
 import hashlib
 import os
 import pathlib
+import shutil
 import tarfile
 import tempfile
 import typing
+import zlib
 
 import keras
 
+# What no archive, or one that is cut off, leads to.
+_DAMAGE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error)
+
 
 def _unpack(archive):
-    """Unpacks a .tar.gz into a temporary folder, which stays."""
+    """Unpacks a .tar.gz into a folder that stays until the process ends."""
     folder = tempfile.mkdtemp(prefix="hub-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with tarfile.open(archive) as file:
         file.extractall(folder, filter="data")
     return folder
@@ -59,7 +67,7 @@ def resolve(handle: str | os.PathLike[str]) -> str:
     if path.is_file():
         try:
             path = pathlib.Path(_unpack(path))
-        except tarfile.TarError:
+        except _DAMAGE:
             raise ValueError(
                 f"handle must be a folder or a .tar.gz. "
                 f"Received: {str(handle)!r}"

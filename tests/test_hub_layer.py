@@ -1,6 +1,7 @@
 """HubLayer: TF-Hub modules in Keras 3 models, without the model's code."""
 
 import functools
+import gzip
 import http.server
 import json
 import os
@@ -186,7 +187,10 @@ def test_feature_maps_come_as_a_dict(tmp_path):
     }
 
 
-@pytest.mark.parametrize("content", [None, b"not an archive"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"not an archive", gzip.compress(bytes(range(256)) * 99)[:300]],
+)
 def test_what_is_no_module_is_one_line(content, tmp_path):
     path = tmp_path / "module"
     if content is not None:
