@@ -54,6 +54,7 @@ def fetch(name: str, kind: str) -> str:
                 f"{published.address} has the MD5 hash {found}, but Keras "
                 f"states {published.md5}; it is not used"
             )
+        os.chmod(part, 0o644)  # else the user's alone; the cache may be shared
         os.replace(part, target)  # complete before it has its name
     finally:
         pathlib.Path(part).unlink(missing_ok=True)
