@@ -7,6 +7,7 @@ import pytest
 import small_data
 import tensorflow as tf
 
+from efficientnetv2.data import cache_folder
 from efficientnetv2.data.sources import crc32c, record_index
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -153,6 +154,12 @@ class TestIndex:
         assert len(record_index.build([str(path)])) == 20
         small_data.write_records(path, [b"one"])
         assert len(record_index.build([str(path)])) == 1
+
+    def test_what_cannot_be_kept_leaves_nothing_behind(self, tmp_path):
+        (tmp_path / "taken" / "inside").mkdir(parents=True)
+        with pytest.raises(tf.errors.OpError):
+            cache_folder.write_file(str(tmp_path / "taken"), b"data")
+        assert os.listdir(tmp_path) == ["taken"]
 
     @pytest.mark.parametrize("left", [None, 0, 100])
     def test_a_damaged_cache_is_no_harm(self, records, cache, left):
