@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import zlib
 
+from efficientnetv2 import storage
 from efficientnetv2.weights.source import WeightsError, damaged
 
 
@@ -27,7 +28,7 @@ def local_copy(path):
         WeightsError: if the archive is damaged or unsafe.
     """
     with contextlib.ExitStack() as stack:
-        if "://" in str(path):
+        if storage.is_remote(path):
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             path = _download(str(path), pathlib.Path(folder))
         path = pathlib.Path(path).expanduser()

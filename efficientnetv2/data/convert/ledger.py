@@ -123,7 +123,7 @@ def alone(folder):
     Raises:
         ValueError: if one does.
     """
-    if stored_bytes.is_remote(folder):
+    if storage.is_remote(folder):
         yield
         return
     path = os.path.join(folder, _LOCK)

@@ -6,8 +6,8 @@ import posixpath
 
 import tensorflow as tf
 
+from efficientnetv2 import storage
 from efficientnetv2.data import decoding, record_example
-from efficientnetv2.data.sources import stored_bytes
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -75,7 +75,7 @@ def write(path, records):
     with tf.io.TFRecordWriter(temporary) as writer:
         for record in records:
             writer.write(record)
-    if not stored_bytes.is_remote(path):
+    if not storage.is_remote(path):
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
     tf.io.gfile.rename(temporary, path, overwrite=True)

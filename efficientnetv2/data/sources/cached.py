@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 from absl import logging
 
+from efficientnetv2 import storage
 from efficientnetv2.data import cache_folder
 from efficientnetv2.data.sources import stored_bytes
 from efficientnetv2.data.sources.source import Source
@@ -191,7 +192,7 @@ def wrap(source, cache):
             f"data.cache must be none, memory or disk. Received: {cache!r}"
         )
     folder = os.path.join(cache_folder.root(), "payloads", _fingerprint(source))
-    if "://" in folder:
+    if storage.is_remote(folder):
         raise ValueError(
             "data.cache=disk needs a local cache folder. "
             f"Received: {cache_folder.root()!r}"

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from efficientnetv2.data.sources import record_folder, splits
 from efficientnetv2.data.sources.files import FileSource
-from efficientnetv2.data.sources.stored_bytes import is_remote, read_text
+from efficientnetv2.data.sources.stored_bytes import read_text
+from efficientnetv2.storage import is_remote
 
 _TRAIN = "train"
 

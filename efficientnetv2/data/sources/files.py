@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from efficientnetv2.data.sources.graph_reader import FileReader
 from efficientnetv2.data.sources.source import Source
-from efficientnetv2.data.sources.stored_bytes import is_remote, read_file
+from efficientnetv2.data.sources.stored_bytes import read_file
+from efficientnetv2.storage import is_remote
 
 _REMOTE_READS = 64  # at once; each waits for the network
 _WHOLE = np.zeros(1, np.int64)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from efficientnetv2.data.picture_files import SUFFIXES
 from efficientnetv2.data.sources import splits
 from efficientnetv2.data.sources.files import FileSource
-from efficientnetv2.data.sources.stored_bytes import is_remote
+from efficientnetv2.storage import is_remote
 
 _TRAIN = ("train", "training")
 # One picture of so many goes to evaluation where no folder says which.

@@ -11,7 +11,7 @@ import struct
 import tensorflow as tf
 
 from efficientnetv2.data.sources import crc32c
-from efficientnetv2.data.sources.stored_bytes import is_remote
+from efficientnetv2.storage import is_remote
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")

@@ -10,13 +10,10 @@ import threading
 
 import tensorflow as tf
 
+from efficientnetv2.storage import is_remote
+
 _OPEN_FILES = 128  # most systems allow a process 1024
 _STATS_AT_ONCE = 64  # of remote files: each waits for the network
-
-
-def is_remote(path):
-    """Whether a path names a place outside the machine's file system."""
-    return "://" in path
 
 
 class _Handle:

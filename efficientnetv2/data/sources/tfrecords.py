@@ -11,7 +11,8 @@ from efficientnetv2.data.sources import record_index, splits, stored_bytes
 from efficientnetv2.data.sources.graph_reader import RecordReader
 from efficientnetv2.data.sources.remote_blocks import RemoteBlocks
 from efficientnetv2.data.sources.source import Source
-from efficientnetv2.data.sources.stored_bytes import OpenFiles, is_remote
+from efficientnetv2.data.sources.stored_bytes import OpenFiles
+from efficientnetv2.storage import is_remote
 
 
 @dataclasses.dataclass(frozen=True)
