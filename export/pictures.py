@@ -1,6 +1,7 @@
 """Pictures to calibrate and to verify an exported model with."""
 
 import pathlib
+import sys
 
 import numpy as np
 
@@ -30,17 +31,37 @@ def from_paths(paths, *, limit):
         limit: Largest number of pictures; more are thinned out evenly.
 
     Returns:
-        A list of files' bytes.
+        A list of files' bytes; broken ones are named and left out.
 
     Raises:
-        ValueError: for a path that names no picture.
+        ValueError: for a path that names no picture, or if all are broken.
     """
     from efficientnetv2.data import picture_files
 
     if isinstance(paths, (str, pathlib.Path)):
         paths = str(paths).split(",")
     files = picture_files.find_pictures(paths)
-    return [path.read_bytes() for path in spread(files, limit)]
+    read = [(path, path.read_bytes()) for path in spread(files, limit)]
+    good = [data for path, data in read if _is_good(path, data)]
+    if not good:
+        raise ValueError(f"no picture can be decoded, first {str(files[0])!r}")
+    return good
+
+
+def _is_good(path, data):
+    import tensorflow as tf
+
+    from efficientnetv2.data import preprocess
+
+    try:
+        preprocess.preprocess_image(data, 32)
+    except tf.errors.OpError:
+        print(
+            f"left out, {path}: not a picture that can be decoded",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def from_recipe(config, *, limit):

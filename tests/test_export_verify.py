@@ -89,6 +89,15 @@ def test_pictures_come_from_files_folders_and_globs(tmp_path):
         pictures.from_paths(tmp_path / "none", limit=9)
 
 
+def test_a_broken_picture_is_named_and_left_out(tmp_path, capsys):
+    (tmp_path / "a.jpg").write_bytes(FILES[0][:40])
+    with pytest.raises(ValueError, match="no picture can be decoded.*a.jpg"):
+        pictures.from_paths(tmp_path, limit=9)
+    (tmp_path / "b.jpg").write_bytes(FILES[1])
+    assert pictures.from_paths(tmp_path, limit=9) == [FILES[1]]
+    assert "left out, " in capsys.readouterr().err
+
+
 def test_drawn_pictures_are_drawn_the_same_again():
     assert pictures.drawn(2, size=16) == pictures.drawn(2, size=16)
     assert len(set(pictures.drawn(4, size=16))) == 4
