@@ -227,6 +227,8 @@ def export(
     """
     trained = request.trained
     check(formats, trained.config.model)
+    if "tflite" in formats:  # before the others are written
+        _module("lite").check_precision("int8", request.files)
     card, verify = _module("card"), _module("verify")
     with staging.staged(path, overwrite=overwrite) as temporary:
         artefacts = _write(request, formats, temporary, say)

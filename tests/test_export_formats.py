@@ -187,6 +187,18 @@ def test_int8_takes_bytes_and_needs_pictures(tmp_path):
     assert inputs["quantization"] == (1.0, 0)
 
 
+def test_without_pictures_nothing_is_written_before_tflite_says_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lite, "check_installed", lambda: None)
+    request, said = formats.Request(small_trained()), []
+    with pytest.raises(ValueError, match="int8 needs pictures"):
+        formats.export(
+            request, tmp_path / "m", ["hub", "tflite"], say=said.append
+        )
+    assert said == []
+
+
 @pytest.mark.parametrize("name", ["saved_model", "hub", "tflite", "onnx"])
 def test_channels_first_is_refused_where_it_cannot_be_done(name):
     architecture = small_trained().config.model
