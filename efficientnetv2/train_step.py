@@ -116,7 +116,7 @@ class TrainStep:
             `(figures, offsets)`: float32 tensors [count] over the global
             batch: `loss` (with L2), `accuracy` in [0, 1] and `bad`, 1 where
             the step was skipped; `requests` [count, 2], each number's sum over
-            the workers; and the places in the epoch's stream of this host's
+            the replicas; and the places in the epoch's stream of this host's
             examples, int64 [count, rows].
         """
         return self._call(

@@ -57,8 +57,8 @@ class BrokenExamples:
     """Watches the offsets of a stream of training batches.
 
     An example that cannot be decoded is missing in its batch; nothing else
-    keeps account of it. So the count is exact, costs nothing where all are
-    good, and a run that was stopped goes on with it.
+    keeps account of it. So the count is exact and costs nothing where all are
+    good. In a run that goes on after a stop it begins anew.
 
     Args:
         source: The `sources.Source`.
@@ -71,7 +71,7 @@ class BrokenExamples:
         num_hosts: The same.
 
     Attributes:
-        count: Broken examples since the beginning of the present epoch.
+        count: Broken examples of the present epoch.
         total: Broken examples of all epochs.
     """
 
