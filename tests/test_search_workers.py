@@ -1,7 +1,10 @@
 """Workers of one study that are killed, stopped or work at the same time."""
 
+import os
 import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import optuna
@@ -153,3 +156,36 @@ def test_a_report_of_no_search_is_a_line(tmp_path):
     _, errors = report.communicate(timeout=LIMIT_SECONDS)
     assert report.returncode == 1
     assert errors.startswith("error: model_dir must hold a search, with study")
+
+
+KILLED = """
+import os, signal
+import tqdm
+from efficientnetv2.search import trial_process
+
+
+def work(pipe, config):
+    tqdm.tqdm(total=1, file=open(os.devnull, "w")).update()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    try:
+        list(trial_process._messages(work, None))
+    except trial_process.TrialFailedError as error:
+        print(error)
+"""
+
+
+def test_a_killed_trial_leaves_no_warning_at_the_end(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", script],
+        env={**os.environ, "PYTHONPATH": str(small_runs.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "its process was ended (exit code -9)" in done.stdout
+    assert "leaked" not in done.stderr

@@ -13,6 +13,8 @@ import signal
 import threading
 import traceback
 
+import tqdm
+
 from efficientnetv2 import metrics_file
 
 LOG = "log.txt"
@@ -96,6 +98,9 @@ def _work(pipe, task, config, *args):
     """What the process does; sends ('step' | 'done' | 'error', value)."""
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker ends it
+    # The bars' own lock is one of processes: where this one is killed, Python
+    # would warn of it at the end of the search.
+    tqdm.tqdm.set_lock(threading.RLock())
     try:
         pipe.send(("done", task(pipe, config, *args)))
     except BaseException as error:
