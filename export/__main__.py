@@ -122,6 +122,15 @@ def _check(values):
         raise ValueError("give --model_dir or --weights, not both")
     if values.weights is not None and values.model_name is None:
         raise ValueError("--weights needs --model_name")
+    way, others = "--weights", ("best",)
+    if values.model_dir is not None:
+        way, others = "--model_dir", ("model_name", "dataset_cfg", "hparam_str")
+    for name in others:
+        if values[name].present:
+            raise ValueError(
+                f"--{name} has no effect with {way}. "
+                f"Received: {values[name].value!r}"
+            )
     if values.num_pictures < 1:
         raise ValueError(
             f"num_pictures must be >= 1. Received: {values.num_pictures}"

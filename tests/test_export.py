@@ -188,6 +188,22 @@ def test_unknown_formats_and_flags_name_the_nearest(run, capsys):
     assert "what to export" in refused(capsys, "--format=hub")
 
 
+@pytest.mark.parametrize(
+    ("flag", "way"),
+    [
+        ("--hparam_str=eval.isize=40", "--model_dir=x"),
+        ("--dataset_cfg=imagenet", "--model_dir=x"),
+        ("--model_name=efficientnetv2-s", "--model_dir=x"),
+        ("--best", "--weights=imagenet"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(flag, way, capsys):
+    needed = ["--model_name=efficientnetv2-b0"] * way.startswith("--weights")
+    line = refused(capsys, flag, way, "--format=hub", *needed)
+    name, way = flag.partition("=")[0], way.partition("=")[0]
+    assert line.startswith(f"error: {name} has no effect with {way}. Received:")
+
+
 @pytest.mark.parametrize("format", formats.FORMATS)
 def test_a_full_disk_leaves_nothing_behind(format, run, tmp_path, capsys):
     try:
