@@ -71,8 +71,8 @@ def _build_model(config, pretrained):
             adapt=True,
             moving_average=config.train.ft_init_ema,
         )
-        # An incomplete fit is a warning of its own, which says all.
-        fit = f": {loaded}" if loaded.complete else ""
+        # What is not exact has its own line, a warning of `weights.load`.
+        fit = f": {loaded}" if loaded.exact else ""
         print(f"Starts from {pretrained}{fit}", flush=True)
     if config.train.freeze_bn:
         for layer in network.layers:

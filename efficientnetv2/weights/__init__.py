@@ -88,7 +88,7 @@ def load(
     fitting.check(report, strict=strict, path=path, model_name=model.name)
     for name, value in values.items():
         variables[name].assign(value)
-    if report.adapted or report.kept or not report.complete:
+    if not report.exact:
         _LOG.warning("%s: %s", path, report)
     return report
 

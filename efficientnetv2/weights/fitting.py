@@ -46,6 +46,11 @@ class Report:
         """Whether every variable and every name found its other half."""
         return not (self.missing or self.mismatched or self.unused)
 
+    @property
+    def exact(self):
+        """Whether it is complete without anything adapted or kept."""
+        return self.complete and not (self.adapted or self.kept)
+
     def __str__(self):
         took = len(self.loaded) + len(self.adapted)
         total = took + sum(
