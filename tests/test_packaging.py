@@ -3,14 +3,13 @@
 import os
 import pathlib
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 import zipfile
 
+import documented_commands
 import pytest
-import setuptools
 import wheels
 
 import efficientnetv2
@@ -30,13 +29,7 @@ print(*logits.shape, type(logits).__module__)
 
 @pytest.fixture(scope="module")
 def metadata():
-    """What setup.py says, without building."""
-    said = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr(setuptools, "setup", lambda **rows: said.update(rows))
-        runpy.run_path("setup.py")
-    return said
+    return documented_commands.metadata()
 
 
 @pytest.fixture(scope="module")
